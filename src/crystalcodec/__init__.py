@@ -1,0 +1,1 @@
+"""Encode crystals to arrays, decode arrays back to crystals, and learn from them."""

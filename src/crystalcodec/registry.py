@@ -1,0 +1,80 @@
+"""What there is, by name: plain tables of ``name -> "module:Class"``.
+
+Adding a representation, a model, a source or a metric is one new file and one line here; the
+command line's choices, the documentation's table and the conformance suite follow from it. No
+module is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+__all__ = [
+    "AUGMENTATIONS",
+    "METRICS",
+    "MODELS",
+    "REPRESENTATIONS",
+    "SOURCES",
+    "UnknownNameError",
+    "did_you_mean",
+    "load",
+]
+
+REPRESENTATIONS: Final[Mapping[str, str]] = {
+    "ircr": "crystalcodec.representations.ircr:IRCR",
+}
+
+MODELS: Final[Mapping[str, str]] = {
+    "mlp": "crystalcodec.models.mlp:MLP",
+    "cnn1d": "crystalcodec.models.cnn1d:CNN1d",
+}
+
+AUGMENTATIONS: Final[Mapping[str, str]] = {
+    "permute_sites": "crystalcodec.data.augmentation:permute_sites",
+    "shift_origin": "crystalcodec.data.augmentation:shift_origin",
+    "permute_axes": "crystalcodec.data.augmentation:permute_axes",
+    "rotate": "crystalcodec.data.augmentation:rotate",
+    "invert": "crystalcodec.data.augmentation:invert",
+}
+
+SOURCES: Final[Mapping[str, str]] = {}
+
+METRICS: Final[Mapping[str, str]] = {
+    "mae": "crystalcodec.evaluation.regression:mae",
+    "rmse": "crystalcodec.evaluation.regression:rmse",
+    "mse": "crystalcodec.evaluation.regression:mse",
+    "r2": "crystalcodec.evaluation.regression:r2",
+    "mape": "crystalcodec.evaluation.regression:mape",
+}
+
+
+class UnknownNameError(ValueError):
+    """A name that a table does not hold; the message offers the nearest ones."""
+
+
+def load(table: Mapping[str, str], name: str) -> Any:
+    """The class or function that ``table`` holds under ``name``, imported now.
+
+    Raises
+    ------
+    UnknownNameError
+        If the table has no such name.
+
+    >>> load(REPRESENTATIONS, "icrc")
+    Traceback (most recent call last):
+    crystalcodec.registry.UnknownNameError: no 'icrc' here; did you mean 'ircr'? There is: ircr
+    """
+    if name not in table:
+        raise UnknownNameError(f"no {name!r} here{did_you_mean(name, table)}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
+    """The end of an error message about an unknown name: the nearest known ones, then all."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+    return f"{hint} There is: {', '.join(known) or 'nothing'}"

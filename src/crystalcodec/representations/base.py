@@ -1,0 +1,269 @@
+"""The contract of every representation: encode crystals to arrays, decode arrays to crystals."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.failures import Failure
+
+__all__ = [
+    "Arrays",
+    "Decoded",
+    "Encoded",
+    "Field",
+    "InvertibleRepresentation",
+    "Representation",
+    "RepresentationError",
+]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Ints = npt.NDArray[np.int64]
+Kind = Literal["continuous", "periodic", "categorical", "index"]
+Invariance = Literal["permutation", "translation", "rotation", "supercell"]
+
+
+class RepresentationError(ValueError):
+    """Parameters or arrays that a representation cannot work with at all."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named part of a representation's arrays, and how its numbers are to be read.
+
+    Parameters
+    ----------
+    name
+        What the numbers are: ``"lattice"``.
+    kind
+        ``continuous``; ``periodic`` (0 and 1 are the same point); ``categorical`` (one-hot, or
+        all zero where absent); ``index`` (a whole number that stands for something).
+    array
+        Name of the array that holds it.
+    shape
+        Shape without the batch axis; a ragged axis is given by its name.
+    where
+        Slices that cut the field out of its array, batch axis not counted; empty for all of it.
+    axis
+        Axis of the field along which a categorical one has its one hot entry.
+    unit
+        ``"Å"``, ``"degree"``, or empty.
+    """
+
+    name: str
+    kind: Kind
+    array: str
+    shape: tuple[int | str, ...]
+    where: tuple[slice, ...] = ()
+    axis: int | None = None
+    unit: str = ""
+
+    def of(self, arrays: Arrays) -> npt.NDArray[Any]:
+        """The field's numbers, cut out of its array (a view), batch axis first."""
+        return arrays[self.array][(slice(None), *self.where)]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Arrays of the crystals that could be encoded, and why the others could not.
+
+    Parameters
+    ----------
+    arrays
+        By name; the first axis of each is the encoded crystals, or a ragged axis that
+        ``offsets`` cuts into crystals.
+    index : (m,)
+        Position in the input of each encoded crystal.
+    failures
+        One for each crystal that could not be encoded; with ``index`` they cover the input.
+    offsets
+        By ragged axis name, (m + 1,).
+    """
+
+    arrays: Arrays
+    index: Ints
+    failures: tuple[Failure, ...] = ()
+    offsets: Mapping[str, Ints] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.arrays[name]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Crystals of the arrays that could be decoded, and why the others could not.
+
+    Parameters
+    ----------
+    crystals
+        The decoded crystals.
+    index : (m,)
+        Position in the input of each decoded crystal.
+    failures
+        One for each array that could not be decoded; with ``index`` they cover the input.
+    """
+
+    crystals: Crystals
+    index: Ints
+    failures: tuple[Failure, ...] = ()
+
+
+class Representation(ABC):
+    """A frozen dataclass of parameters that turns crystals into arrays.
+
+    A leaf declares what stands below and implements :attr:`fields`, :meth:`_encode` and, where
+    there are crystals that it cannot hold, :meth:`refuse`. The base owns masks, batches and
+    failures.
+
+    Attributes
+    ----------
+    name
+        Name in the registry.
+    lost
+        What of a crystal the arrays do not tell, in one sentence.
+    invariances
+        Changes of the description of a crystal under which the arrays stay the same:
+        ``permutation`` of the sites, ``translation`` of the origin, ``rotation`` of the frame,
+        ``supercell``.
+    """
+
+    name: ClassVar[str]
+    lost: ClassVar[str]
+    invariances: ClassVar[frozenset[Invariance]] = frozenset()
+
+    @property
+    @abstractmethod
+    def fields(self) -> tuple[Field, ...]:
+        """The named parts of the arrays."""
+
+    @abstractmethod
+    def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of crystals that :meth:`refuse` let pass, whole batch at once."""
+
+    def refuse(self, crystals: Crystals) -> list[Failure]:
+        """Why crystals of this batch cannot be held: one failure each, in order."""
+        del crystals
+        return []
+
+    def encode(self, crystals: Crystals) -> Encoded:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        crystals
+            Any number of crystals; they are not changed.
+
+        Returns
+        -------
+        Encoded
+            Arrays of the crystals that this representation can hold, float32, and a failure for
+            each of the others.
+        """
+        failures = tuple(self.refuse(crystals))
+        kept = np.ones(len(crystals), bool)
+        kept[[failure.index for failure in failures]] = False
+        held = crystals if kept.all() else crystals[kept]
+        return Encoded(self._encode(held), np.flatnonzero(kept), failures)
+
+    def encode_stream(self, batches: Iterable[Crystals]) -> Iterator[Encoded]:
+        """Encode batch after batch; indices count on through all of them."""
+        start = 0
+        for crystals in batches:
+            encoded = self.encode(crystals)
+            yield dataclasses.replace(
+                encoded,
+                index=encoded.index + start,
+                failures=tuple(
+                    dataclasses.replace(f, index=f.index + start) for f in encoded.failures
+                ),
+            )
+            start += len(crystals)
+
+    def shapes(self) -> dict[str, tuple[int | str, ...]]:
+        """Shape of each array without its batch axis, by name."""
+        none = Crystals.empty()
+        return {name: array.shape[1:] for name, array in self._encode(none).items()}
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters, ready for JSON or TOML; see :func:`from_config`."""
+        return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+class InvertibleRepresentation(Representation):
+    """A representation whose arrays can be turned back into crystals.
+
+    Attributes
+    ----------
+    round_trip_tolerance
+        Largest distance in Å, after a rotation of the frame, between a site of a crystal and
+        the same site decoded from its arrays.
+    """
+
+    round_trip_tolerance: ClassVar[float]
+
+    @abstractmethod
+    def _decode(self, arrays: Arrays) -> tuple[Crystals, list[Failure]]:
+        """Crystals of the arrays that hold one, in order, and a failure for each other array."""
+
+    def decode(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Decoded:
+        """Decode a batch, exactly as it stands: nothing is repaired, relaxed or symmetrised.
+
+        Parameters
+        ----------
+        arrays
+            What :meth:`encode` gives, or a mapping of arrays of the same shapes; where there is
+            only one array, that array.
+
+        Returns
+        -------
+        Decoded
+            The crystals, and a failure for each array that holds none.
+
+        Raises
+        ------
+        RepresentationError
+            Arrays of the wrong names or shapes: nothing could be decoded at all.
+        """
+        given = self._checked(arrays)
+        crystals, failures = self._decode(given)
+        kept = np.ones(len(next(iter(given.values()))), bool)
+        kept[[failure.index for failure in failures]] = False
+        return Decoded(crystals, np.flatnonzero(kept), tuple(failures))
+
+    def _checked(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Arrays:
+        shapes = self.shapes()
+        if isinstance(arrays, Encoded):
+            arrays = arrays.arrays
+        if not isinstance(arrays, Mapping):
+            if len(shapes) != 1:
+                raise RepresentationError(
+                    f"{self.name} has the arrays {', '.join(shapes)}: give a mapping of all"
+                )
+            arrays = {next(iter(shapes)): np.asarray(arrays)}
+        for name, shape in shapes.items():
+            if name not in arrays:
+                raise RepresentationError(f"{self.name} needs the array {name!r}, got {[*arrays]}")
+            if arrays[name].shape[1:] != shape or arrays[name].ndim != len(shape) + 1:
+                wanted = ", ".join(map(str, ("n", *shape)))
+                raise RepresentationError(
+                    f"array {name!r} has shape {arrays[name].shape}, {self.name} with these "
+                    f"parameters has ({wanted})"
+                )
+            if arrays[name].dtype.kind not in "fiub":
+                raise RepresentationError(
+                    f"array {name!r} holds {arrays[name].dtype}, expected real numbers"
+                )
+        lengths = {name: len(arrays[name]) for name in shapes}
+        if len(set(lengths.values())) != 1:
+            raise RepresentationError(f"arrays of different numbers of crystals: {lengths}")
+        return arrays

@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small tensors on busy cores: more threads than one only slow each other down.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real crystals for development; tests that need it skip without it."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CRYSTALCODEC_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set CRYSTALCODEC_SHARED_DATA)")
+    return folder
