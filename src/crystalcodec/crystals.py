@@ -374,7 +374,8 @@ def lattices_from_cell_parameters(cell_parameters: npt.ArrayLike) -> Floats:
     """
     parameters = np.asarray(cell_parameters, float).reshape(-1, 6)
     a, b, c = parameters[:, :3].T
-    cosines = np.cos(np.radians(parameters[:, 3:]))
+    with np.errstate(invalid="ignore"):
+        cosines = np.cos(np.radians(parameters[:, 3:]))
     # Right angles are exact: cos(radians(90)) is 6e-17.
     cosines[parameters[:, 3:] == 90.0] = 0.0
     cos_alpha, cos_beta, cos_gamma = cosines.T

@@ -270,9 +270,9 @@ class IRCR(InvertibleRepresentation):
         occupied = ~empty
         note(~occupied.any(axis=1), "no occupied site", "no entry of block O is 1")
         note(unclear_site.any(axis=1), "occupancy undecided", self._undecided("O"))
+        note(unclear_element.any(axis=1), "element undecided", self._undecided("E"))
         unknown = occupied & np.take_along_axis(no_element, column_of, axis=1)
         note(unknown.any(axis=1), "site without element", "its column of block E has no entry 1")
-        note(unclear_element.any(axis=1), "element undecided", self._undecided("E"))
         lattices = lattices_from_cell_parameters(array[:, rows["L"], :3].reshape(-1, 6))
         closes = np.isfinite(lattices).all(axis=(1, 2))
         note(~closes, "lattice closes no cell", "lengths or angles that no cell can have")

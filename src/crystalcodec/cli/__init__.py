@@ -1,0 +1,62 @@
+"""The command line: each command parses, calls one public function and prints.
+
+Nothing heavy is imported before a command runs, so that ``crystalcodec --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from crystalcodec.cli import data, train
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="crystalcodec",
+    help="Encode crystals to arrays, decode arrays back to crystals, and learn from them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data", help="Datasets on disk: import, info, filter, split, export.")
+app.command()(train.train)
+app.command()(train.predict)
+app.command()(train.evaluate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"crystalcodec {version('crystalcodec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; errors of ours end in one line and exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        # A wrong file, name or number of the user's; any other error is a fault of this library
+        # and keeps its traceback.
+        ours = type(error).__module__.partition(".")[0] == "crystalcodec"
+        if not ours and not isinstance(error, OSError):
+            raise
+        print(f"crystalcodec: {error}", file=sys.stderr)
+        sys.exit(2)

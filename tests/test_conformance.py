@@ -1,0 +1,221 @@
+"""Every registered representation passes the conformance suite, and the suite finds faults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.failures import Failure
+from crystalcodec.registry import REPRESENTATIONS, load
+from crystalcodec.representations.base import Decoded, RepresentationError
+from crystalcodec.representations.ircr import IRCR
+from crystalcodec.testing import (
+    CHECKS,
+    ConformanceError,
+    check_representation,
+    round_trip_errors,
+    sample_crystals,
+)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("check", CHECKS)
+def test_registered_representations_conform(name, check):
+    CHECKS[check](load(REPRESENTATIONS, name)(), sample_crystals())
+
+
+def test_the_whole_suite_runs_without_crystals_of_ours():
+    check_representation(IRCR(max_sites=8))
+
+
+class OutOfRange(IRCR):
+    def _encode(self, crystals):
+        arrays = super()._encode(crystals)
+        arrays["ircr"][:, self.blocks["C"]] += 1.0
+        return arrays
+
+
+class SoftOneHot(IRCR):
+    def _encode(self, crystals):
+        arrays = super()._encode(crystals)
+        arrays["ircr"][:, self.blocks["E"]] *= 0.9
+        return arrays
+
+
+class DoublePrecision(IRCR):
+    def _encode(self, crystals):
+        return {name: array.astype(float) for name, array in super()._encode(crystals).items()}
+
+
+class BatchMean(IRCR):
+    def _encode(self, crystals):
+        arrays = super()._encode(crystals)
+        arrays["ircr"][:, 94] -= arrays["ircr"][:, 94].mean() if len(crystals) else 0
+        return arrays
+
+
+class ForgetsFailures(IRCR):
+    def encode(self, crystals):
+        return dataclasses.replace(super().encode(crystals), failures=())
+
+
+class NoReason(IRCR):
+    def refuse(self, crystals):
+        return [Failure(f.index, "") for f in super().refuse(crystals)]
+
+
+class ChangesArrays(IRCR):
+    def _decode(self, arrays):
+        result = super()._decode(arrays)
+        arrays["ircr"][:] = 0
+        return result
+
+
+class Random(IRCR):
+    def _encode(self, crystals):
+        arrays = super()._encode(crystals)
+        arrays["ircr"][:, 142] = np.random.default_rng().random(3)
+        return arrays
+
+
+class WrongName(IRCR):
+    def config(self):
+        return {**super().config(), "name": "other"}
+
+
+class LosesParameters(IRCR):
+    def config(self):
+        return {"name": self.name}
+
+
+class Shifted(IRCR):
+    def _decode(self, arrays):
+        crystals, failures = super()._decode(arrays)
+        return (
+            Crystals(
+                crystals.lattices, crystals.frac_coords + 1e-4, crystals.numbers, crystals.offsets
+            ),
+            failures,
+        )
+
+
+class Stretched(IRCR):
+    def _decode(self, arrays):
+        crystals, failures = super()._decode(arrays)
+        return (
+            Crystals(
+                crystals.lattices * 1.0001, crystals.frac_coords, crystals.numbers, crystals.offsets
+            ),
+            failures,
+        )
+
+
+class Transmuted(IRCR):
+    def _decode(self, arrays):
+        crystals, failures = super()._decode(arrays)
+        return (
+            Crystals(
+                crystals.lattices,
+                crystals.frac_coords,
+                crystals.numbers % 94 + 1,
+                crystals.offsets,
+            ),
+            failures,
+        )
+
+
+class ClaimsTranslation(IRCR):
+    invariances = frozenset({"rotation", "translation"})
+
+
+class ClaimsPermutation(IRCR):
+    invariances = frozenset({"rotation", "permutation"})
+
+
+class ClaimsSupercell(IRCR):
+    invariances = frozenset({"rotation", "supercell"})
+
+
+class ClaimsNothing(IRCR):
+    invariances = frozenset()
+
+
+class Crashes(IRCR):
+    def _decode(self, arrays):
+        if not np.isfinite(arrays["ircr"]).all():
+            raise ZeroDivisionError
+        return super()._decode(arrays)
+
+
+class TakesNoise(IRCR):
+    def _decode(self, arrays):
+        salt = sample_crystals(1)
+        return salt[[0] * len(arrays["ircr"])], []
+
+
+class DropsJunk(IRCR):
+    def decode(self, arrays):
+        decoded = super().decode(arrays)
+        return Decoded(decoded.crystals, decoded.index)
+
+
+class TakesAnyShape(IRCR):
+    def decode(self, arrays):
+        try:
+            return super().decode(arrays)
+        except RepresentationError:
+            return Decoded(Crystals.empty(), np.zeros(0, int))
+
+
+@pytest.mark.parametrize(
+    ("check", "fault", "parameters"),
+    [
+        ("fields", OutOfRange, {}),
+        ("fields", SoftOneHot, {}),
+        ("fields", DoublePrecision, {}),
+        ("batches", BatchMean, {}),
+        ("batches", ForgetsFailures, {"max_sites": 5}),
+        ("batches", NoReason, {"max_sites": 5}),
+        ("input unchanged", ChangesArrays, {}),
+        ("input unchanged", Random, {}),
+        ("config", WrongName, {}),
+        ("config", LosesParameters, {"max_sites": 5}),
+        ("round trip", Shifted, {}),
+        ("round trip", Stretched, {"tolerance": 0.5}),
+        ("round trip", Transmuted, {}),
+        ("round trip", OutOfRange, {"tolerance": 0.0}),
+        ("invariances", ClaimsTranslation, {}),
+        ("invariances", ClaimsPermutation, {}),
+        ("invariances", ClaimsSupercell, {"max_sites": 40}),
+        ("invariances", ClaimsNothing, {}),
+        ("junk", Crashes, {}),
+        ("junk", TakesNoise, {}),
+        ("junk", DropsJunk, {}),
+        ("junk", TakesAnyShape, {}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
+def test_a_planted_fault_is_found(check, fault, parameters):
+    if (check, fault) == ("round trip", OutOfRange):
+        CHECKS[check](fault(**parameters), sample_crystals())  # 1.2 is the same place as 0.2
+        return
+    with pytest.raises(ConformanceError):
+        CHECKS[check](dataclasses.dataclass(frozen=True)(fault)(**parameters), sample_crystals())
+
+
+def test_round_trip_errors_are_distances_in_angstrom():
+    crystals = sample_crystals(6)
+    assert round_trip_errors(crystals, crystals).max() == pytest.approx(0, abs=1e-9)
+    moved = Crystals(
+        crystals.lattices,
+        crystals.to_fractional(crystals.cart_coords + np.array([0, 0.03, 0.04])),
+        crystals.numbers,
+        crystals.offsets,
+    )
+    np.testing.assert_allclose(round_trip_errors(crystals, moved), 0.05, rtol=1e-6)
+    assert np.isinf(round_trip_errors(crystals, crystals[[1, 0, 2, 3, 4, 5]])[:2]).all()
+    with pytest.raises(ConformanceError, match="6 crystals went in, 5 came back"):
+        round_trip_errors(crystals, crystals[:5])
