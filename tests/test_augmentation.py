@@ -48,6 +48,37 @@ def test_pymatgen_finds_the_same_crystal(name):
         assert matcher.fit(structure_of(before), structure_of(after))
 
 
+def test_elements_are_grouped_in_a_random_order_and_keep_the_order_of_their_sites():
+    crystals = sample_crystals(40)
+    changed = augment(crystals, ["permute_elements"], np.random.default_rng(0))
+    orders = set()
+    for before, after in zip(crystals, changed, strict=True):
+        changes = np.flatnonzero(np.diff(after.numbers))
+        assert len(changes) + 1 == len(set(after.numbers.tolist()))
+        for number in set(before.numbers.tolist()):
+            np.testing.assert_array_equal(
+                before.frac_coords[before.numbers == number],
+                after.frac_coords[after.numbers == number],
+            )
+        orders.add(tuple(np.sign(np.diff(after.numbers[[0, *changes + 1]]))))
+    assert {(1, 1), (-1, -1)} <= orders
+
+
+def test_sites_are_exchanged_within_their_element_only():
+    crystals = sample_crystals(20)
+    changed = augment(crystals, ["permute_sites_of_elements"], np.random.default_rng(0))
+    assert changed.numbers.tolist() == crystals.numbers.tolist()
+    assert changed.frac_coords.tolist() != crystals.frac_coords.tolist()
+
+
+def test_the_origin_is_a_site():
+    crystals = sample_crystals(20)
+    changed = augment(crystals, ["shift_origin_to_site"], np.random.default_rng(0))
+    at_origin = (changed.frac_coords == 0).all(axis=1)
+    assert set(changed.crystal_indices[at_origin].tolist()) == set(range(20))
+    assert changed.frac_coords.max() < 1 - 1e-9
+
+
 def test_permuted_axes_and_rotations_move_no_atom_against_another():
     crystals = sample_crystals(30)
     for name in ("permute_axes", "rotate", "permute_sites"):

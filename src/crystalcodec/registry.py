@@ -34,6 +34,9 @@ MODELS: Final[Mapping[str, str]] = {
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {
     "permute_sites": "crystalcodec.data.augmentation:permute_sites",
+    "permute_sites_of_elements": "crystalcodec.data.augmentation:permute_sites_of_elements",
+    "permute_elements": "crystalcodec.data.augmentation:permute_elements",
+    "shift_origin_to_site": "crystalcodec.data.augmentation:shift_origin_to_site",
     "shift_origin": "crystalcodec.data.augmentation:shift_origin",
     "permute_axes": "crystalcodec.data.augmentation:permute_axes",
     "rotate": "crystalcodec.data.augmentation:rotate",

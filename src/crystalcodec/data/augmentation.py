@@ -13,9 +13,20 @@ from typing import Final
 import numpy as np
 
 from crystalcodec.crystals import Crystals, wrap
+from crystalcodec.elements import MAX_ATOMIC_NUMBER
 from crystalcodec.registry import AUGMENTATIONS, load
 
-__all__ = ["augment", "invert", "permute_axes", "permute_sites", "rotate", "shift_origin"]
+__all__ = [
+    "augment",
+    "invert",
+    "permute_axes",
+    "permute_elements",
+    "permute_sites",
+    "permute_sites_of_elements",
+    "rotate",
+    "shift_origin",
+    "shift_origin_to_site",
+]
 
 _AXIS_ORDERS: Final = np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2]])
 
@@ -39,6 +50,37 @@ def permute_sites(crystals: Crystals, rng: np.random.Generator) -> Crystals:
     return Crystals(
         crystals.lattices, crystals.frac_coords[order], crystals.numbers[order], crystals.offsets
     )
+
+
+def permute_sites_of_elements(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """Sites of the same element exchanged at random; the list of elements stays as it is."""
+    by_element = crystals.crystal_indices * (MAX_ATOMIC_NUMBER + 1) + crystals.numbers
+    places = np.argsort(by_element, kind="stable")
+    order = np.empty_like(places)
+    order[places] = np.lexsort([rng.random(len(places)), by_element])
+    return Crystals(
+        crystals.lattices, crystals.frac_coords[order], crystals.numbers, crystals.offsets
+    )
+
+
+def permute_elements(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """Elements in a random order, the sites of each together and in the order they had."""
+    keys = rng.random((len(crystals), MAX_ATOMIC_NUMBER + 1))
+    owner = crystals.crystal_indices
+    order = np.lexsort([keys[owner, crystals.numbers], owner])
+    return Crystals(
+        crystals.lattices, crystals.frac_coords[order], crystals.numbers[order], crystals.offsets
+    )
+
+
+def shift_origin_to_site(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """Origin at a site drawn at random, so that special positions stay simple fractions."""
+    chosen = crystals.offsets[:-1] + rng.integers(crystals.n_sites)
+    shifts = crystals.frac_coords[chosen][crystals.crystal_indices]
+    coords = crystals.frac_coords - shifts
+    # 1/3 - 2/3 + 2/3 - 1/3 is not zero: what rounding puts just below 1 belongs at 0.
+    coords[np.abs(coords - np.rint(coords)) < 1e-9] = 0.0
+    return Crystals(crystals.lattices, coords, crystals.numbers, crystals.offsets)
 
 
 def shift_origin(crystals: Crystals, rng: np.random.Generator) -> Crystals:
