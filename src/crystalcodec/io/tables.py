@@ -1,0 +1,317 @@
+"""Tables with a structure column (CIF, POSCAR or JSON), and this library's own Parquet datasets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from crystalcodec.io.cif import add_cif
+from crystalcodec.io.loaded import Loaded, ReadError, Records
+from crystalcodec.io.poscar import add_poscar
+from crystalcodec.io.streams import MAX_TEXT_BYTES, MIB, DamagedError, decompressed
+from crystalcodec.io.structure_json import Place, add_json
+from crystalcodec.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from crystalcodec.io.reading import Options, Part
+
+__all__ = ["count_parquet_rows", "csv_row_starts", "read_csv", "read_parquet"]
+
+_STRUCTURE_COLUMNS: Final = (
+    "cif",
+    "structure",
+    "poscar",
+    "structure_json",
+    "structures",
+    "cif_string",
+    "structure_cif",
+    "crystal",
+)
+_ID_COLUMNS: Final = (
+    "id",
+    "material_id",
+    "mp_id",
+    "mpid",
+    "structure_id",
+    "entry_id",
+    "identifier",
+    "jid",
+    "name",
+)
+_OWN_COLUMNS: Final = ("lattice", "frac_coords", "numbers")
+_TRUTHS: Final = {"True": True, "False": False, "true": True, "false": False}
+
+
+def csv_row_starts(path: str, step: int) -> list[tuple[int, int, int]]:
+    """Row, byte and line at which every ``step``-th row of a CSV file starts.
+
+    Bytes are those of the decompressed file. A file that cannot be read to its end is given as
+    far as it goes; reading it says what is wrong.
+    """
+    starts = []
+    try:
+        with Path(path).open("rb") as raw:
+            lines = _Lines(decompressed(raw, path))
+            rows = _rows(lines)
+            next(rows)
+            row = 0
+            while True:
+                if row % step == 0:
+                    starts.append((row, lines.bytes, lines.n + 1))
+                next(rows)
+                row += 1
+    except StopIteration:
+        pass
+    except (OSError, EOFError, ValueError, csv.Error):
+        return []
+    if starts and starts[-1][0] == row and row:
+        starts.pop()
+    return starts
+
+
+class _Lines:
+    """Lines of a stream as text; counts lines and bytes that were taken."""
+
+    def __init__(self, stream: IO[bytes], bytes_: int = 0, n: int = 0) -> None:
+        self._stream, self.bytes, self.n = stream, bytes_, n
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        data = self._stream.readline(MAX_TEXT_BYTES)
+        if not data:
+            raise StopIteration
+        if len(data) == MAX_TEXT_BYTES:
+            raise DamagedError("text too large", f"a line of more than {MAX_TEXT_BYTES} bytes")
+        first = self.bytes == 0
+        self.bytes += len(data)
+        self.n += 1
+        if b"\0" in data:
+            raise DamagedError("not a text", f"line {self.n} holds binary bytes")
+        return data.decode("utf-8-sig" if first else "utf-8", "surrogateescape")
+
+
+def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    # The limit of the csv module (131,072) is for the whole process, and a CIF may be longer.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_TEXT_BYTES))
+    return csv.reader(lines)
+
+
+def read_csv(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
+    """Rows of a CSV table, batch by batch; other columns become properties."""
+    lines = _Lines(stream)
+    rows = _rows(lines)
+    try:
+        header = next(rows, None)
+        if header is None:
+            raise DamagedError("no crystal in file", "nothing in it")
+        structure, ids = _chosen_columns(header, options, part.source)
+        member = part.member
+        index = 0
+        if member.start:
+            _skip(stream, member.offset)
+            lines = _Lines(stream, member.offset, member.line - 1)
+            rows = _rows(lines)
+            index = member.start
+        records, kept = Records(), [c for c in range(len(header)) if c != structure]
+        while member.stop is None or index < member.stop:
+            line = lines.n + 1
+            row = next(rows, None)
+            if row is None:
+                break
+            if not row:
+                continue
+            source = f"{part.source}!/row {index}"
+            if len(row) != len(header):
+                detail = f"{len(row)} cells, and the header names {len(header)}"
+                records.fail("wrong row", detail, index=index, source=source, line=line)
+            else:
+                name = f"row {index}" if ids is None else row[ids]
+                own = {header[c]: row[c] for c in kept if c != ids}
+                _add_cell(records, row[structure], index, name, source, own)
+            index += 1
+            if len(records) >= options.batch_size:
+                yield _typed(records.finish(options.min_distance))
+                records = Records()
+        if len(records):
+            yield _typed(records.finish(options.min_distance))
+    except csv.Error as error:
+        raise DamagedError("damaged table", f"line {lines.n}: {error}") from error
+
+
+def _skip(stream: IO[bytes], offset: int) -> None:
+    """Go to a byte counted from the start, of a stream whose header has been read."""
+    if stream.seekable():
+        stream.seek(offset)
+        return
+    raise DamagedError("damaged table", "rows in the middle of a stream that cannot be searched")
+
+
+def _chosen_columns(header: Sequence[str], options: Options, source: str) -> tuple[int, int | None]:
+    """Positions of the structure column and of the id column."""
+    structure = _chosen(header, options.structure_column, _STRUCTURE_COLUMNS, source, "structure")
+    if structure is None:
+        raise DamagedError(
+            "no structure column",
+            f"columns {', '.join(header)[:300]}: name the one that holds the structures "
+            "(structure_column)",
+        )
+    return structure, _chosen(header, options.id_column, _ID_COLUMNS, source, "id")
+
+
+def _chosen(
+    header: Sequence[str], wanted: str | None, usual: Sequence[str], source: str, what: str
+) -> int | None:
+    if wanted is not None:
+        if wanted not in header:
+            raise ReadError(
+                f"{source}: no {what} column {wanted!r}{did_you_mean(wanted, [*header])}"
+            )
+        return header.index(wanted)
+    lower = [name.lower().strip() for name in header]
+    return next((lower.index(name) for name in usual if name in lower), None)
+
+
+def _add_cell(
+    records: Records, value: Any, index: int, name: str, source: str, properties: dict[str, Any]
+) -> None:
+    """One structure of a table, whichever of the three ways it is written."""
+    text = value if isinstance(value, str) else ""
+    if not text.strip() and not isinstance(value, dict):
+        records.fail("no structure", "the cell is empty", index=index, source=source)
+    elif isinstance(value, dict) or text.lstrip()[0] in "{[":
+        try:
+            document = value if isinstance(value, dict) else json.loads(text)
+        except (ValueError, RecursionError) as error:
+            records.fail("not a JSON", str(error), index=index, source=source)
+            return
+        add_json(records, document, Place(index, source, name, properties), name)
+    else:
+        add = add_cif if "_cell_length_a" in text or "data_" in text else add_poscar
+        add(records, text, index=index, name=name, source=source, properties=properties)
+
+
+def _typed(loaded: Loaded) -> Loaded:
+    """The cells of each column as numbers or truth values, where all of them are."""
+    for name, values in loaded.properties.items():
+        loaded.properties[name] = _column(values)
+    return loaded
+
+
+def _column(values: list[Any]) -> list[Any]:
+    given = {value for value in values if isinstance(value, str) and value != ""}
+    if given <= _TRUTHS.keys():
+        return [_TRUTHS[value] if value else None for value in values]
+    for kind in (int, float):
+        try:
+            table = {value: kind(value) for value in given}
+        except ValueError:
+            continue
+        # 007 and 1_000 are names that look like numbers.
+        if all("_" not in value for value in given) and (
+            kind is float or all(str(table[value]) == value for value in given)
+        ):
+            return [table[value] if value else None for value in values]
+    return [value or None for value in values]
+
+
+def count_parquet_rows(path: str) -> int:
+    """Number of rows; 0 where it cannot be told: reading says why."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.ParquetFile(path).metadata.num_rows)
+    except (OSError, ValueError, pa.ArrowException):
+        return 0
+
+
+def read_parquet(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
+    """Rows of a Parquet table or dataset, batch by batch; other columns become properties."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # A Parquet file is read from its end: entries of archives have to be held in memory.
+    source = io.BytesIO(stream.read(1024 * MIB)) if part.archived else stream
+    try:
+        file = pq.ParquetFile(source)
+        for start, batch in _batches(file, part, options.batch_size):
+            names = batch.schema.names
+            if options.structure_column is None and all(name in names for name in _OWN_COLUMNS):
+                yield _own_batch(batch, start, part, options)
+            else:
+                yield _foreign_batch(batch, start, part, options)
+    except pa.ArrowException as error:
+        raise DamagedError("damaged table", str(error).splitlines()[0]) from error
+
+
+def _batches(file: Any, part: Part, batch_size: int) -> Iterator[tuple[int, Any]]:
+    """First row and rows of each batch within the rows of the member."""
+    start, stop = part.member.start, part.member.stop
+    first = 0
+    for group in range(file.num_row_groups):
+        n = file.metadata.row_group(group).num_rows
+        last = first + n
+        if last > start and (stop is None or first < stop):
+            row = first
+            for batch in file.iter_batches(batch_size=batch_size, row_groups=[group]):
+                low = max(start - row, 0)
+                high = len(batch) if stop is None else min(stop - row, len(batch))
+                if low < high:
+                    yield row + low, batch.slice(low, high - low)
+                row += len(batch)
+        first = last
+
+
+def _foreign_batch(batch: Any, start: int, part: Part, options: Options) -> Loaded:
+    names = batch.schema.names
+    structure, ids = _chosen_columns(names, options, part.source)
+    columns = {name: batch.column(i).to_pylist() for i, name in enumerate(names)}
+    cells = columns.pop(names[structure])
+    keys = [f"row {start + i}" for i in range(len(cells))]
+    if ids is not None:
+        keys = [*map(str, columns.pop(names[ids]))]
+    records = Records()
+    for i, (cell, key) in enumerate(zip(cells, keys, strict=True)):
+        own = {name: values[i] for name, values in columns.items() if _is_scalar(values[i])}
+        source = f"{part.source}!/row {start + i}"
+        _add_cell(records, cell, start + i, key, source, own)
+    return records.finish(options.min_distance)
+
+
+def _own_batch(batch: Any, start: int, part: Part, options: Options) -> Loaded:
+    """Rows of a dataset of this library: its columns are those of crystals."""
+    columns = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
+    geometry = [columns.pop(name).to_pylist() for name in _OWN_COLUMNS]
+    id_name = options.id_column or "id"
+    given = columns.pop(id_name).to_pylist() if id_name in columns else []
+    values = {name: column.to_pylist() for name, column in columns.items()}
+    records = Records()
+    for i, (lattice, coords, numbers) in enumerate(zip(*geometry, strict=True)):
+        source = f"{part.source}!/row {start + i}"
+        sizes = [len(one) if one is not None else -1 for one in (lattice, coords, numbers)]
+        if sizes[0] != 9 or sizes[1] != 3 * sizes[2] or None in (*lattice, *coords, *numbers):
+            detail = f"lattice, frac_coords, numbers of lengths {sizes}: wanted 9, 3 n and n"
+            records.fail("wrong row", detail, index=start + i, source=source)
+            continue
+        records.add(
+            np.array(lattice, float).reshape(3, 3),
+            np.array(coords, float),
+            np.array(numbers, np.int64),
+            index=start + i,
+            name=str(given[i]) if given else f"row {start + i}",
+            source=source,
+            properties={name: column[i] for name, column in values.items()},
+        )
+    return records.finish(options.min_distance)
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
