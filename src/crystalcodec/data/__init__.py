@@ -12,32 +12,70 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from crystalcodec.data.columns import DatasetError as DatasetError
-    from crystalcodec.data.dataset import Dataset as Dataset
-    from crystalcodec.data.dataset import DatasetHash as DatasetHash
-    from crystalcodec.data.dataset import DatasetMetadata as DatasetMetadata
-    from crystalcodec.data.dataset import prototypes as prototypes
-    from crystalcodec.data.storage import DatasetWriter as DatasetWriter
-    from crystalcodec.data.storage import iter_dataset as iter_dataset
+    from crystalcodec.data.columns import DatasetError
+    from crystalcodec.data.dataset import Dataset, DatasetHash, DatasetMetadata, prototypes
+    from crystalcodec.data.duplicates import find_duplicates
+    from crystalcodec.data.exporting import export_dataset
+    from crystalcodec.data.filtering import Filter, FilterReport, filter_dataset
+    from crystalcodec.data.importing import ImportReport, import_dataset
+    from crystalcodec.data.splitting import Split, split_dataset
+    from crystalcodec.data.statistics import Description, describe, draw_histograms
+    from crystalcodec.data.storage import DatasetWriter, iter_dataset
+    from crystalcodec.data.symmetry import prototype_labels
 
-_PUBLIC: Final = {
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "DatasetHash",
+    "DatasetMetadata",
+    "DatasetWriter",
+    "Description",
+    "Filter",
+    "FilterReport",
+    "ImportReport",
+    "Split",
+    "describe",
+    "draw_histograms",
+    "export_dataset",
+    "filter_dataset",
+    "find_duplicates",
+    "import_dataset",
+    "iter_dataset",
+    "prototype_labels",
+    "prototypes",
+    "split_dataset",
+]
+
+# Imported when first asked for: pyarrow is heavy.
+_HOMES: Final = {
     "Dataset": "dataset",
     "DatasetError": "columns",
     "DatasetHash": "dataset",
     "DatasetMetadata": "dataset",
     "DatasetWriter": "storage",
+    "Description": "statistics",
+    "Filter": "filtering",
+    "FilterReport": "filtering",
+    "ImportReport": "importing",
+    "Split": "splitting",
+    "describe": "statistics",
+    "draw_histograms": "statistics",
+    "export_dataset": "exporting",
+    "filter_dataset": "filtering",
+    "find_duplicates": "duplicates",
+    "import_dataset": "importing",
     "iter_dataset": "storage",
+    "prototype_labels": "symmetry",
     "prototypes": "dataset",
+    "split_dataset": "splitting",
 }
-
-__all__ = list(_PUBLIC)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+    return sorted({*globals(), *__all__})

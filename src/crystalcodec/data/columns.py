@@ -43,8 +43,6 @@ _ARROW_NAMES: Final = {
     "boolean": "bool_",
     "text": "string",
 }
-# Whole numbers beyond this one are no longer all float64 numbers.
-_LARGEST_EXACT: Final = 2**53
 
 
 class DatasetError(ValueError):
@@ -89,13 +87,18 @@ def as_column(values: npt.ArrayLike | Sequence[Any], name: str, n: int) -> Colum
         )
     if isinstance(values, np.ndarray) and values.dtype.kind in "fib":
         kind = {"f": np.float64, "i": np.int64, "b": np.bool_}[values.dtype.kind]
-        column = np.array(values, kind)
+        column: Column = np.array(values, kind)
         column.flags.writeable = False
         return column
     listed = values.tolist() if isinstance(values, np.ndarray) else list(cast(Any, values))
     try:
         array = pa.array(listed, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        OverflowError,
+    ) as error:
         raise DatasetError(
             f"property {name!r} mixes kinds of values ({error}); wanted numbers, true and false, "
             "or text throughout, with None where a value is missing"
@@ -120,7 +123,7 @@ def kind_of_arrow(arrow_type: Any, name: str, n_missing: int, n: int) -> Kind:
     if types.is_boolean(arrow_type):
         return "boolean"
     if types.is_integer(arrow_type):
-        return "number" if n_missing else "integer"
+        return "number" if n_missing or types.is_uint64(arrow_type) else "integer"
     if types.is_floating(arrow_type) or types.is_decimal(arrow_type):
         return "number"
     if types.is_string(arrow_type) or types.is_large_string(arrow_type):
@@ -136,10 +139,17 @@ def column_from_arrow(array: Any, kind: Kind) -> Column:
     import pyarrow as pa
 
     if kind == "number":
-        column = np.array(array.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+        try:  # whole numbers that float64 cannot hold are refused
+            numbers = array.cast(pa.float64(), safe=pa.types.is_integer(array.type))
+        except pa.ArrowInvalid as error:
+            raise DatasetError(
+                f"whole numbers too large for float64, in a column with missing values ({error}): "
+                "give them as text"
+            ) from None
+        column = np.array(_plain(numbers), np.float64)
         column += 0.0  # -0.0 becomes 0.0, and a fresh array
     elif kind == "integer":
-        column = np.array(array.cast(pa.int64()).to_numpy(), np.int64)
+        column = np.array(_plain(array.cast(pa.int64())), np.int64)
     elif kind == "boolean":
         if array.null_count:
             column = _objects(array.cast(pa.bool_()))
@@ -164,15 +174,10 @@ def column_to_arrow(column: Column, kind: Kind) -> Any:
     wanted = getattr(pa, _ARROW_NAMES[kind])()
     if missing(column).all():
         return pa.nulls(len(column), wanted)
-    try:
-        return pa.array(column, wanted, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DatasetError(f"a {kind} column cannot hold {column.dtype} values: {error}") from None
-
-
-def exact_as_number(column: npt.NDArray[np.int64]) -> bool:
-    """Whether float64 holds these whole numbers without loss."""
-    return bool(len(column) == 0 or np.abs(column).max() <= _LARGEST_EXACT)
+    own = kind_of(column)
+    if own != kind and (own, kind) != ("integer", "number"):
+        raise DatasetError(f"got {own} values for a {kind} column")
+    return pa.array(column, wanted, from_pandas=True)
 
 
 def _plain(array: Any) -> npt.NDArray[Any]:

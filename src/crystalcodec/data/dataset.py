@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from crystalcodec.data.columns import (
     as_column,
     column_to_arrow,
     kind_of,
+    missing,
 )
 from crystalcodec.registry import did_you_mean
 
@@ -145,9 +146,7 @@ class Dataset:
         given = dict(properties or {})
         for name in {**(units or {}), **(descriptions or {})}:
             if name not in given:
-                raise DatasetError(
-                    f"a unit or description for {name!r}{did_you_mean(name, given)}"
-                )
+                raise DatasetError(f"a unit or description for {name!r}{did_you_mean(name, given)}")
         return cls(
             crystals,
             ids if ids is not None else [str(i) for i in range(len(crystals))],  # type: ignore[arg-type]
@@ -215,7 +214,7 @@ class Dataset:
 
     def __getitem__(self, key: int | slice | npt.ArrayLike) -> Dataset:
         """Rows by position, slice, list of positions or mask; always a dataset."""
-        index = np.atleast_1d(np.arange(len(self))[key])
+        index = np.atleast_1d(np.arange(len(self))[cast(Any, key)])
         return Dataset(
             self.crystals[index],
             self.ids[index],
@@ -290,6 +289,8 @@ class Dataset:
 class DatasetHash:
     """SHA-256 of a dataset that comes in batches; how it is cut does not matter.
 
+    A column without any value counts by its name alone: its kind shows nowhere.
+
     Parameters
     ----------
     kinds
@@ -299,50 +300,63 @@ class DatasetHash:
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         self._kinds = dict(sorted(kinds.items()))
         self._crystals = ContentHash()
-        self._columns = {
-            key: hashlib.sha256(key.encode())
-            for key in [
-                "id length",
-                "id text",
-                *(
-                    f"{name} {kind} {part}"
-                    for name, kind in self._kinds.items()
-                    for part in (("length", "text") if kind == "text" else ("value",))
-                ),
-            ]
-        }
+        self._ids = _ColumnHash("text")
+        self._columns = {name: _ColumnHash(kind) for name, kind in self._kinds.items()}
 
     def update(self, dataset: Dataset) -> DatasetHash:
         """Add rows; gives itself."""
         self._crystals.update(dataset.crystals)
-        self._add_text("id", dataset.ids)
-        for name, kind in self._kinds.items():
-            column = dataset.properties[name]
-            if kind == "text":
-                self._add_text(f"{name} text", column)
-            else:
-                self._columns[f"{name} {kind} value"].update(_bytes_of(column, kind))
+        self._ids.update(dataset.ids)
+        for name, column_hash in self._columns.items():
+            column_hash.update(dataset.properties[name])
         return self
 
     def hexdigest(self) -> str:
         """The hash of all rows so far, as 64 hexadecimal digits."""
         whole = hashlib.sha256(b"crystalcodec.Dataset 1")
-        whole.update(bytes.fromhex(self._crystals.hexdigest()))
-        for digest in self._columns.values():
-            whole.update(digest.digest())
+        whole.update(self._crystals.hexdigest().encode())
+        whole.update(self._ids.hexdigest().encode())
+        for name, column_hash in self._columns.items():
+            whole.update(f"{len(name)} {name} {column_hash.hexdigest()}".encode())
         return whole.hexdigest()
 
-    def _add_text(self, key: str, column: Column) -> None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
 
-        array = column_to_arrow(column, "text")
-        lengths = pc.fill_null(pc.binary_length(array), -1).cast(pa.int64()).to_numpy()
-        self._columns[f"{key} length"].update(lengths.astype("<i8", copy=False).tobytes())
-        _, _, text = array.buffers()
-        if text is not None:
-            n_bytes = int(lengths[lengths > 0].sum())
-            self._columns[f"{key} text"].update(memoryview(text)[:n_bytes])
+class _ColumnHash:
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._values = hashlib.sha256(kind.encode())
+        self._lengths = hashlib.sha256(b"lengths")
+        self._has_values = False
+
+    def update(self, column: Column) -> None:
+        if not missing(column).all():
+            self._has_values = True
+        if self._kind == "text":
+            lengths, text = _lengths_and_text(column)
+            self._lengths.update(lengths)
+            self._values.update(text)
+        else:
+            self._values.update(_bytes_of(column, self._kind))
+
+    def hexdigest(self) -> str:
+        if not self._has_values:
+            return "no value"
+        return self._values.hexdigest() + self._lengths.hexdigest()
+
+
+def _lengths_and_text(column: Column) -> tuple[bytes, memoryview]:
+    """Of a text column: bytes of each value, -1 where missing, as int64; all values as UTF-8."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = column_to_arrow(column, "text")
+    lengths = pc.fill_null(pc.binary_length(array), -1).cast(pa.int64()).to_numpy()
+    text = array.buffers()[2]
+    n_bytes = int(lengths[lengths > 0].sum())
+    return (
+        lengths.astype("<i8", copy=False).tobytes(),
+        memoryview(b"" if text is None else text)[:n_bytes],
+    )
 
 
 def _bytes_of(column: Column, kind: Kind) -> bytes:

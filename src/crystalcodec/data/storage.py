@@ -28,7 +28,15 @@ from crystalcodec.data.dataset import CRYSTAL_COLUMNS, Dataset, DatasetHash, Dat
 from crystalcodec.io.whole import whole_file
 from crystalcodec.registry import did_you_mean
 
-__all__ = ["DatasetWriter", "DatasetReader", "iter_dataset", "read_dataset"]
+__all__ = [
+    "DatasetReader",
+    "DatasetWriter",
+    "crystals_from_arrow",
+    "crystals_to_arrow",
+    "iter_dataset",
+    "read_dataset",
+    "require_new",
+]
 
 FORMAT: Final = 1
 KEY: Final = b"crystalcodec"
@@ -45,6 +53,69 @@ _CRYSTAL_FIELDS: Final = (
     pa.field("frac_coords", pa.list_(pa.float64()), nullable=False),
     pa.field("numbers", pa.list_(pa.uint8()), nullable=False),
 )
+
+
+def crystals_to_arrow(crystals: Crystals) -> dict[str, Any]:
+    """Crystals as the Arrow columns ``lattice``, ``frac_coords`` and ``numbers``.
+
+    Raises
+    ------
+    DatasetError
+        More sites than a list column of Arrow counts.
+    """
+    ends = crystals.offsets
+    if 3 * ends[-1] > np.iinfo(np.int32).max:
+        raise DatasetError(f"{ends[-1]} sites in one batch: write the dataset in smaller ones")
+    coords = pa.array(crystals.frac_coords.reshape(-1))
+    numbers = pa.array(crystals.numbers.astype(np.uint8))
+    return {
+        "lattice": pa.FixedSizeListArray.from_arrays(pa.array(crystals.lattices.reshape(-1)), 9),
+        "frac_coords": pa.ListArray.from_arrays(pa.array((3 * ends).astype(np.int32)), coords),
+        "numbers": pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), numbers),
+    }
+
+
+def crystals_from_arrow(table: Any, source: str, start: int = 0) -> Crystals:
+    """The crystals of a table with the columns of a dataset, checked.
+
+    Parameters
+    ----------
+    table
+        The Arrow table.
+    source, start
+        For messages: what the table was read from, and the number of its first row there.
+
+    Raises
+    ------
+    DatasetError
+        Columns that are no crystals; the message names the row.
+    """
+    for name in CRYSTAL_COLUMNS:
+        if table.column(name).null_count:
+            row = start + int(np.argmax(table.column(name).is_null().to_numpy()))
+            raise DatasetError(f"{source}, row {row}: no {name}")
+    try:
+        (n_sites, numbers), (n_coords, coords), (n_lattice, lattices) = (
+            (pc.list_value_length(column).to_numpy(), pc.list_flatten(column).to_numpy())
+            for column in map(table.column, ("numbers", "frac_coords", "lattice"))
+        )
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise DatasetError(f"{source} is no dataset of crystals: {error}") from None
+    wrong = (n_coords != 3 * n_sites.astype(np.int64)) | (n_lattice != 9)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DatasetError(
+            f"{source}, row {start + row}: {n_sites[row]} numbers, {n_coords[row]} coordinates "
+            f"and {n_lattice[row]} lattice entries; wanted three coordinates a site and nine "
+            "entries"
+        )
+    offsets = np.zeros(len(table) + 1, np.int64)
+    np.cumsum(n_sites, out=offsets[1:])
+    try:
+        return Crystals(lattices.reshape(-1, 3, 3), coords.reshape(-1, 3), numbers, offsets)
+    except CrystalsError as error:
+        where = f" (counted from row {start})" if start else ""
+        raise DatasetError(f"{source}: {error}{where}") from None
 
 
 class DatasetReader:
@@ -135,15 +206,14 @@ class DatasetReader:
 
     def _missing(self, name: str) -> int:
         """Number of missing values of a column, from the file's own statistics."""
-        index = self._file.schema_arrow.names.index(name)
-        groups = range(self._file.metadata.num_row_groups)
-        # Columns before this one may be lists, whose values are one column of the file each.
-        paths = self._file.metadata
-        column = next(
-            i for i in range(paths.num_columns) if _path_of(paths, i).split(".")[0] == name
-        )
-        del index
-        statistics = [paths.row_group(g).column(column).statistics for g in groups]
+        footer = self._file.metadata
+        paths = [self._file.schema.column(i).path for i in range(footer.num_columns)]
+        if name not in paths:  # a nested column, which is no property
+            return 0
+        statistics = [
+            footer.row_group(g).column(paths.index(name)).statistics
+            for g in range(footer.num_row_groups)
+        ]
         if all(s is not None and s.has_null_count for s in statistics):
             return int(sum(s.null_count for s in statistics))
         return int(self._file.read(columns=[name]).column(0).null_count)
@@ -166,42 +236,12 @@ class DatasetReader:
         return DatasetMetadata(**{name: v for name, v in entries.items() if name in known})
 
     def _dataset(self, table: Any, start: int) -> Dataset:
-        crystals = self._crystals(table, start)
+        crystals = crystals_from_arrow(table, str(self.path), start)
         properties = {
             name: column_from_arrow(table.column(name), kind) for name, kind in self.kinds.items()
         }
         ids = table.column("id").cast(pa.string()).to_numpy()
         return Dataset(crystals, ids, properties, self.metadata)
-
-    def _crystals(self, table: Any, start: int) -> Crystals:
-        for name in CRYSTAL_COLUMNS:
-            if table.column(name).null_count:
-                row = start + int(np.argmax(table.column(name).is_null().to_numpy()))
-                raise DatasetError(f"{self.path}, row {row}: no {name}")
-        try:
-            n_sites = pc.list_value_length(table.column("numbers")).to_numpy()
-            numbers = pc.list_flatten(table.column("numbers")).to_numpy()
-            n_coords = pc.list_value_length(table.column("frac_coords")).to_numpy()
-            coords = pc.list_flatten(table.column("frac_coords")).to_numpy()
-            n_lattice = pc.list_value_length(table.column("lattice")).to_numpy()
-            lattices = pc.list_flatten(table.column("lattice")).to_numpy()
-        except pa.ArrowException as error:
-            raise DatasetError(f"{self.path} is no dataset of crystals: {error}") from None
-        wrong = (n_coords != 3 * n_sites.astype(np.int64)) | (n_lattice != 9)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DatasetError(
-                f"{self.path}, row {start + row}: {n_sites[row]} numbers, {n_coords[row]} "
-                f"coordinates and {n_lattice[row]} lattice entries; wanted three coordinates a "
-                "site and nine entries"
-            )
-        offsets = np.zeros(len(table) + 1, np.int64)
-        np.cumsum(n_sites, out=offsets[1:])
-        try:
-            return Crystals(lattices.reshape(-1, 3, 3), coords.reshape(-1, 3), numbers, offsets)
-        except CrystalsError as error:
-            where = f" (counted from row {start})" if start else ""
-            raise DatasetError(f"{self.path}: {error}{where}") from None
 
 
 def read_dataset(
@@ -234,6 +274,22 @@ def iter_dataset(
     """
     with DatasetReader(path, columns) as reader:
         yield from reader.batches(batch_size)
+
+
+def require_new(path: str | Path, *, force: bool) -> None:
+    """Refuse to write over something.
+
+    Raises
+    ------
+    DatasetError
+        If ``path`` exists and not ``force``, or if it is a folder.
+    """
+    if Path(path).is_dir():
+        raise DatasetError(f"{path} is a folder, wanted the name of a file to write")
+    if Path(path).exists() and not force:
+        raise DatasetError(
+            f"{path} exists: give another name, or --force (force=True) to replace it"
+        )
 
 
 class DatasetWriter:
@@ -272,12 +328,21 @@ class DatasetWriter:
             [*_CRYSTAL_FIELDS, *(pa.field(n, _ARROW_TYPES[k]) for n, k in kinds.items())]
         )
         self._waiting: list[Any] = []
+        self._n_waiting = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             partial = stack.enter_context(whole_file(self._path))
             self._parquet = stack.enter_context(
-                pq.ParquetWriter(partial, self._schema, compression="zstd")
+                pq.ParquetWriter(
+                    partial,
+                    self._schema,
+                    compression="zstd",
+                    compression_level=6,
+                    # Lattices hardly repeat: their bytes compress better in this order.
+                    use_dictionary=[n for n in self._schema.names if n != "lattice"],
+                    use_byte_stream_split=["lattice.list.element"],
+                )
             )
             self._stack = stack.pop_all()
         return self
@@ -288,16 +353,48 @@ class DatasetWriter:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._stack.__exit__(kind, value, traceback)  # which leaves no file
+            return
         with self._stack:
-            if value is not None:
-                self._stack.__exit__(kind, value, traceback)
-                return
-            if self._waiting:
-                self._flush(ROWS_PER_GROUP * len(self._waiting))
-            self.content_hash = self._hash.hexdigest()
-            stored = asdict(self._metadata) | {"format": FORMAT, "content_hash": self.content_hash}
-            self._parquet.add_key_value_metadata({KEY: json.dumps(stored, sort_keys=True)})
+            self._finish()
 
     def write(self, dataset: Dataset) -> None:
-        """Add rows; their columns are those of the file."""
+        """Add rows; they have the columns of the file, and may have more."""
         self._hash.update(dataset)
+        self._waiting.append(self._table(dataset))
+        self._n_waiting += len(dataset)
+        if self._n_waiting >= ROWS_PER_GROUP:
+            self._flush(self._n_waiting // ROWS_PER_GROUP * ROWS_PER_GROUP)
+
+    def _flush(self, n_rows: int) -> None:
+        waiting = pa.concat_tables(self._waiting)
+        # In one piece, so that pages end at the same rows whatever the batches were.
+        for start in range(0, n_rows, ROWS_PER_GROUP):
+            group = waiting.slice(start, min(ROWS_PER_GROUP, n_rows - start)).combine_chunks()
+            self._parquet.write_table(group, row_group_size=ROWS_PER_GROUP)
+        self._waiting = [waiting.slice(n_rows)]
+        self._n_waiting -= n_rows
+
+    def _finish(self) -> None:
+        if self._n_waiting:
+            self._flush(self._n_waiting)
+        self.content_hash = self._hash.hexdigest()
+        stored = {
+            "format": FORMAT,
+            **asdict(self._metadata),
+            "created_by": {
+                **self._metadata.created_by,
+                "crystalcodec": version("crystalcodec"),
+                "pyarrow": pa.__version__,
+            },
+            "content_hash": self.content_hash,
+        }
+        self._parquet.add_key_value_metadata({KEY: json.dumps(stored, sort_keys=True)})
+
+    def _table(self, dataset: Dataset) -> Any:
+        arrays = {"id": column_to_arrow(dataset.ids, "text"), **crystals_to_arrow(dataset.crystals)}
+        arrays |= {
+            name: column_to_arrow(dataset.column(name), kind) for name, kind in self._kinds.items()
+        }
+        return pa.Table.from_pydict(arrays, schema=self._schema)
