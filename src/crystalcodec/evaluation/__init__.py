@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""How good predictions and crystals are: metric families, one file each, numpy only."""

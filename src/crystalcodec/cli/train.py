@@ -1,0 +1,262 @@
+"""Commands train, predict and evaluate."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["evaluate", "predict", "train"]
+
+# Which key of the configuration each flag sets.
+_KEYS = {
+    "data": "data.dataset",
+    "validation": "data.validation",
+    "test": "data.test",
+    "split": "data.split",
+    "fractions": "data.fractions",
+    "split_seed": "data.split_seed",
+    "target": "target.column",
+    "transform": "target.transform",
+    "representation": "representation.name",
+    "model": "model.name",
+    "scaling": "scaling.kind",
+    "scaling_per": "scaling.per",
+    "augment": "augmentation.names",
+    "copies": "augmentation.copies",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "optimiser": "training.optimiser",
+    "learning_rate": "training.learning_rate",
+    "weight_decay": "training.weight_decay",
+    "beta2": "training.beta2",
+    "schedule": "training.schedule",
+    "warmup": "training.warmup",
+    "loss": "training.loss",
+    "huber_delta": "training.huber_delta",
+    "clip_norm": "training.clip_norm",
+    "average": "training.average",
+    "patience": "training.patience",
+    "validate_every": "training.validate_every",
+    "device": "machine.device",
+    "precision": "machine.precision",
+    "threads": "machine.threads",
+    "checkpoint_seconds": "machine.checkpoint_seconds",
+}
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file; flags win over what it says.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run.")] = None,
+    data: Annotated[str | None, typer.Option(help="Dataset (Parquet) to train on.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Dataset to validate on.")] = None,
+    test: Annotated[str | None, typer.Option(help="Dataset to test on.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split (JSON) of the dataset.")] = None,
+    fractions: Annotated[
+        str | None, typer.Option(help="Train, validation, test at random: 0.64,0.16,0.2.")
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the random fractions.")] = None,
+    target: Annotated[str | None, typer.Option(help="Property column to learn.")] = None,
+    transform: Annotated[
+        str | None, typer.Option(help="none, standardise, sqrt or log, undone in every figure.")
+    ] = None,
+    representation: Annotated[str | None, typer.Option(help="Name of a representation.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
+    scaling: Annotated[str | None, typer.Option(help="none, minmax or standardise.")] = None,
+    scaling_per: Annotated[str | None, typer.Option(help="entry, row or array.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Augmentations, in order: permute_sites,shift_origin.")
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option(help="Augmented copies that a prediction averages over.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Crystals a step.")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="adam or adamw.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="On matrices alone.")] = None,
+    beta2: Annotated[float | None, typer.Option(help="Adam's memory of squared slopes.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or cosine.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Part of all steps that rises.")] = None,
+    loss: Annotated[str | None, typer.Option(help="mse, l1 or huber.")] = None,
+    huber_delta: Annotated[float | None, typer.Option(help="Where huber turns linear.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the slopes.")] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Decay of the averaged weights, 0 for none.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better error.")
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Epochs between errors.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    checkpoint_seconds: Annotated[
+        float | None, typer.Option(help="Seconds between states to go on from.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Repeat for several runs in seed-N of the folder.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any key: model.hidden=[64,32], representation.max_sites=40."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
+) -> None:
+    """Train a model on a dataset; the same command goes on after an interruption.
+
+    crystalcodec train --data train.parquet --validation val.parquet
+    --target formation_energy_per_atom --model cnn1d -o runs/first
+    """
+    given = {k: v for k, v in locals().items() if k in _KEYS and v is not None}
+    overrides = _overrides(given, set_ or [])
+    from crystalcodec.workflow import RunConfig, compare
+    from crystalcodec.workflow.config import merge, read_toml
+    from crystalcodec.workflow.training import train as run_training
+    from crystalcodec.workflow.training import train_seeds
+
+    values = merge(read_toml(config) if config else {}, overrides)
+    if seed and len(seed) == 1:
+        values["seed"] = seed[0]
+    settings = RunConfig.of(values)
+    folder = out or Path("runs") / f"{settings.model.name}-{settings.target.column}"
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    options: dict[str, Any] = {"say": say, "progress": False if quiet else None}
+    try:
+        if seed and len(seed) > 1:
+            runs = train_seeds(settings, folder, seed, **options)
+        else:
+            runs = [run_training(settings, folder, **options)]
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on in {folder}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    comparison = compare(runs)
+    if len(runs) > 1:
+        comparison.write(folder / "summary.json")
+    print(comparison.table())
+    print(f"report: {runs[0].folder / 'report.html'}")
+
+
+class TableFormat(StrEnum):
+    """How predictions are printed."""
+
+    csv = "csv"
+    json = "json"
+
+
+def predict(
+    files: Annotated[
+        list[Path], typer.Argument(help="Files, folders, archives or tables of crystals.")
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Table: .csv, .json or .parquet.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if any crystal has no prediction.")
+    ] = False,
+    copies: Annotated[
+        int | None, typer.Option(help="Augmented copies to average over; as trained if not given.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+) -> None:
+    """Predict a property for every crystal in files; what has no prediction says why.
+
+    crystalcodec predict *.cif --model runs/first -o table.csv
+    """
+    import torch
+
+    from crystalcodec.failures import count_reasons
+    from crystalcodec.workflow.prediction import check_table_path, predict_files
+
+    if out is not None:
+        check_table_path(out)
+    torch.set_num_threads(threads)
+    made = predict_files(model, files, copies=copies)
+    if out is not None:
+        made.write(out)
+    else:
+        made.write_csv(sys.stdout)
+    failed = len(made.failures)
+    if failed or out is not None:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in count_reasons(made.failures).items())
+        summary = f"{len(made) - failed} of {len(made)} predicted"
+        print(f"{summary}; not: {reasons}" if failed else summary, file=sys.stderr)
+    if failed == len(made) or (strict and failed):
+        raise typer.Exit(1)
+
+
+def evaluate(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Run folders, and at most one dataset to evaluate on.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Result as JSON.")] = None,
+) -> None:
+    """Compare runs by their own figures, or evaluate them on a dataset.
+
+    crystalcodec evaluate runs/mlp runs/cnn1d
+    crystalcodec evaluate runs/mlp val.parquet
+    """
+    from crystalcodec.workflow import compare
+    from crystalcodec.workflow import evaluate as evaluate_run
+    from crystalcodec.workflow.runs import RunError, finite, write_json
+
+    datasets = [path for path in paths if not path.is_dir()]
+    runs = [path for path in paths if path.is_dir()]
+    if len(datasets) > 1 or not runs:
+        raise RunError(
+            f"wanted run folders and at most one dataset file, got {len(runs)} folders and "
+            f"{', '.join(map(str, datasets)) or 'no file'}"
+        )
+    if not datasets:
+        comparison = compare(runs)
+        print(comparison.table())
+        if out is not None:
+            comparison.write(out)
+        return
+    results = {str(run): evaluate_run(run, datasets[0]) for run in runs}
+    print(json.dumps(finite(results), indent=1))
+    if out is not None:
+        write_json(out, results)
+
+
+def _overrides(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Flags and ``--set`` assignments as nested values."""
+    nested: dict[str, Any] = {}
+    for flag, value in given.items():
+        if flag in ("augment", "fractions"):
+            value = [_value(part) for part in value.split(",") if part]
+        _put(nested, _KEYS[flag], value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {assignment!r}: wanted key=value")
+        _put(nested, key.strip(), _value(text.strip()))
+    return nested
+
+
+def _value(text: str) -> Any:
+    """A number, list or truth value as TOML writes it, otherwise the text itself."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(nested: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        nested = nested.setdefault(section, {})
+    nested[last] = value

@@ -1,0 +1,49 @@
+"""Train, predict, evaluate, compare: the work around any representation and any model.
+
+One run is one :class:`RunConfig` (a TOML file or the same flags) and one folder: weights, config,
+scaling, metrics, figures and a report. The public names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from crystalcodec.workflow.comparison import compare as compare
+    from crystalcodec.workflow.comparison import evaluate as evaluate
+    from crystalcodec.workflow.config import ConfigError as ConfigError
+    from crystalcodec.workflow.config import RunConfig as RunConfig
+    from crystalcodec.workflow.prediction import Predictions as Predictions
+    from crystalcodec.workflow.prediction import predict as predict
+    from crystalcodec.workflow.prediction import predict_files as predict_files
+    from crystalcodec.workflow.runs import Run as Run
+    from crystalcodec.workflow.runs import RunError as RunError
+    from crystalcodec.workflow.runs import open_run as open_run
+    from crystalcodec.workflow.training import train as train
+
+_PUBLIC: Final = {
+    "ConfigError": "config",
+    "Predictions": "prediction",
+    "Run": "runs",
+    "RunConfig": "config",
+    "RunError": "runs",
+    "compare": "comparison",
+    "evaluate": "comparison",
+    "open_run": "runs",
+    "predict": "prediction",
+    "predict_files": "prediction",
+    "train": "training",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_PUBLIC)

@@ -1,0 +1,243 @@
+"""The run folder: what it holds, whose it is, and how a trained model comes back out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from crystalcodec.io.whole import whole_file
+from crystalcodec.models.base import Predictor, build_model
+from crystalcodec.models.scaling import Scaling
+from crystalcodec.registry import REPRESENTATIONS, did_you_mean, load
+from crystalcodec.representations.base import Representation
+from crystalcodec.workflow.checkpoints import FORMAT, load_weights, save_weights
+from crystalcodec.workflow.config import ConfigError, NamedConfig, RunConfig
+from crystalcodec.workflow.targets import TargetTransform
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Run", "RunError", "build_representation", "open_run", "write_json"]
+
+CHECKPOINT: Final = "checkpoint.safetensors"
+MODEL: Final = "model.safetensors"
+SCALING: Final = "scaling.safetensors"
+RECORD: Final = "run.json"
+
+
+class RunError(ValueError):
+    """A folder that is no run, holds another one, or has damaged files."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and everything that is needed to predict with it.
+
+    ``record`` is what ``run.json`` holds: versions, data hashes, figures and so on.
+    """
+
+    folder: Path
+    config: RunConfig
+    record: Mapping[str, Any]
+    representation: Representation
+    predictor: Predictor
+    scaling: Scaling
+    transform: TargetTransform
+
+    @property
+    def target(self) -> str:
+        """Name of the predicted property."""
+        return self.config.target.column
+
+    @property
+    def unit(self) -> str:
+        """Unit of the predicted property, empty where the data told none."""
+        return str(self.record["target"]["unit"])
+
+
+def build_representation(config: NamedConfig) -> Representation:
+    """The representation of that name with these parameters.
+
+    Raises
+    ------
+    UnknownNameError, ConfigError, RepresentationError
+        An unknown name, an unknown parameter, a value that it refuses.
+    """
+    representation = load(REPRESENTATIONS, config.name)
+    known = [f.name for f in dataclasses.fields(representation) if f.init]
+    for parameter in config.parameters:
+        if parameter not in known:
+            raise ConfigError(
+                f"representation {config.name!r} has no parameter {parameter!r}"
+                f"{did_you_mean(parameter, known)}"
+            )
+    try:
+        built: Representation = representation(**config.parameters)
+    except TypeError as error:
+        raise ConfigError(f"representation {config.name!r}: {error}") from None
+    return built
+
+
+def identity(config: RunConfig, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a run this run: settings that change its numbers, and the hashes of its data."""
+    values = config.values()
+    values["machine"] = {"precision": config.machine.precision}
+    values["data"] = {
+        "seed": config.data.split_seed,
+        "fractions": values["data"].get("fractions"),
+        **{name: part["content_hash"] for name, part in data.items()},
+    }
+    return values
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON document, keys sorted."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def claim(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the same run in this folder, None where the folder is free.
+
+    Raises
+    ------
+    RunError
+        The folder holds another run, or something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: give a folder for the run")
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / RECORD).exists():
+        visible = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if not visible:
+            return None
+        raise RunError(
+            f"{folder} holds other files ({', '.join(sorted(visible)[:3])}) and no run: give an "
+            "empty or new folder"
+        )
+    record = read_record(folder)
+    differences = _differences(record.get("identity", {}), wanted)
+    if differences:
+        raise RunError(
+            f"{folder} holds another run ({'; '.join(differences[:4])}): give another folder, or "
+            "delete this one"
+        )
+    return record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a folder, or RunError."""
+    path = folder / RECORD
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = record["format"]
+    except FileNotFoundError:
+        raise RunError(f"{folder} is no run folder: there is no {RECORD} in it") from None
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{path} is damaged: it is no JSON record of a run") from None
+    if version != FORMAT:
+        raise RunError(
+            f"{folder} is a run of format version {version}, this crystalcodec reads {FORMAT}: "
+            "use the version that made it, or train again"
+        )
+    return record
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write JSON, whole or not at all; a number that is not finite becomes null."""
+    with whole_file(path) as partial:
+        Path(partial).write_text(
+            json.dumps(finite(document), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def finite(value: Any) -> Any:
+    """The same nested value with None for NaN and infinity, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def save_model(folder: Path, predictor: Predictor, scaling: Scaling) -> dict[str, str]:
+    """Write weights and scaling; gives the SHA-256 of each file."""
+    import torch
+
+    arrays = {name: torch.from_numpy(array) for name, array in scaling.to_arrays().items()}
+    save_weights(folder / SCALING, arrays, scaling.describe())
+    save_weights(folder / MODEL, predictor.state_dict(), {"model": predictor.name})
+    return {name: _sha256(folder / name) for name in (MODEL, SCALING)}
+
+
+def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
+    """Load a finished run.
+
+    Raises
+    ------
+    RunError
+        No run, one that is not finished, of another format version, or with damaged files.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    if record.get("status") != "finished":
+        raise RunError(
+            f"the run in {folder} is not finished: the train command that began it goes on where "
+            "it stopped"
+        )
+    for name, wanted in record.get("files", {}).items():
+        if not (folder / name).is_file():
+            raise RunError(f"{folder / name} is missing: train again into another folder")
+        if _sha256(folder / name) != wanted:
+            raise RunError(
+                f"{folder / name} is damaged or of another run (its SHA-256 is not the one in "
+                f"{RECORD}): restore it from a copy, or train again"
+            )
+    try:
+        transform = TargetTransform(**record["target"]["transform"])
+        config = RunConfig.of(record["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
+    representation = build_representation(config.representation)
+    predictor = build_model(config.model.name, representation, 1, **config.model.parameters)
+    weights, _ = load_weights(folder / MODEL)
+    try:
+        predictor.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{folder / MODEL} does not fit its model: {error}") from None
+    arrays, kind = load_weights(folder / SCALING)
+    scaling = Scaling.from_arrays(
+        kind["kind"], kind["per"], {name: tensor.numpy() for name, tensor in arrays.items()}
+    )
+    predictor.to(device).eval()
+    return Run(folder, config, record, representation, predictor, scaling, transform)
+
+
+def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
+    """Where two nested documents differ, in words."""
+    if isinstance(stored, Mapping) and isinstance(wanted, Mapping):
+        keys = [*wanted, *(k for k in stored if k not in wanted)]
+        return [
+            line
+            for k in keys
+            for line in _differences(stored.get(k), wanted.get(k), f"{key}.{k}" if key else k)
+        ]
+    if stored == wanted:
+        return []
+    if key.startswith("data."):
+        return [f"{key}: other data"]
+    return [f"{key}: {json.dumps(stored)} there, {json.dumps(wanted)} wanted"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

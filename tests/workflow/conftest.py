@@ -1,0 +1,71 @@
+"""A small made dataset with a target that the arrays tell, and a quick configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.data import Dataset
+from crystalcodec.workflow import RunConfig, train
+
+ELEMENTS = np.array([3, 8, 9, 11, 12, 16, 17, 19, 20, 35])
+
+
+def _made_dataset(n, seed=0, **columns):
+    """Rock-salt-like cells of two sites; the target is a plane in lattice constant and numbers."""
+    rng = np.random.default_rng(seed)
+    constants = rng.uniform(3, 6, n)
+    numbers = np.array([rng.choice(ELEMENTS, 2, replace=False) for _ in range(n)])
+    crystals = Crystals(
+        constants[:, None, None] * np.eye(3),
+        np.tile([[0.0, 0, 0], [0.5, 0.5, 0.5]], (n, 1)),
+        numbers.ravel(),
+        np.arange(n + 1) * 2,
+    )
+    energy = 0.5 * constants - 0.05 * numbers[:, 0] - 0.02 * numbers[:, 1]
+    properties = {"energy": energy, **columns}
+    return Dataset.from_crystals(crystals, properties=properties, units={"energy": "eV"})
+
+
+@pytest.fixture(scope="session")
+def made_dataset():
+    """The function that makes datasets: ``made_dataset(n, seed, **more_columns)``."""
+    return _made_dataset
+
+
+@pytest.fixture
+def values(tmp_path, made_dataset):
+    """A configuration as nested values, on datasets that were just written."""
+    made_dataset(200, 0).write(tmp_path / "train.parquet")
+    made_dataset(60, 1).write(tmp_path / "validation.parquet")
+    return {
+        "data": {
+            "dataset": str(tmp_path / "train.parquet"),
+            "validation": str(tmp_path / "validation.parquet"),
+        },
+        "target": {"column": "energy"},
+        "representation": {"name": "ircr", "max_sites": 4},
+        "model": {"name": "mlp", "hidden": [16, 8]},
+        "training": {"epochs": 4, "batch_size": 32, "learning_rate": 0.01},
+        "machine": {"device": "cpu"},
+    }
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, made_dataset):
+    """A finished run, trained long enough to have learnt something."""
+    folder = tmp_path_factory.mktemp("run")
+    made_dataset(400, 0).write(folder / "data.parquet")
+    config = RunConfig.of(
+        {
+            "data": {"dataset": str(folder / "data.parquet"), "fractions": [0.7, 0.15, 0.15]},
+            "target": {"column": "energy"},
+            "representation": {"name": "ircr", "max_sites": 4},
+            "model": {"name": "mlp", "hidden": [64, 32]},
+            "augmentation": {"names": ["permute_axes", "shift_origin"], "copies": 2},
+            "training": {"epochs": 40, "batch_size": 32},
+            "machine": {"device": "cpu"},
+        }
+    )
+    return train(config, folder / "run", command=["crystalcodec", "train"])
