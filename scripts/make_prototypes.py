@@ -1,297 +1,416 @@
-"""Make the small dataset that ships inside the package: about 2,000 crystals of 90 prototypes.
+"""Make the small dataset that ships inside the package: about 2,000 crystals, some 90 prototypes.
 
 Common structure types (``prototype_structures``) are decorated with chemically sensible elements
-(``prototype_chemistry``), relaxed with the universal potential CHGNet 0.3.0 inside their symmetry,
-and labelled with CHGNet. **Every label comes from a machine-learned potential, none from DFT**,
-and a relaxation that keeps the symmetry may end on a saddle point: the dataset serves the demo
-and the tests, not materials discovery.
+(``prototype_rules``), relaxed inside their symmetry (``prototype_relaxation``) and labelled
+with the universal potential CHGNet 0.3.0. **Every label comes from a machine-learned potential,
+none from DFT**, and nothing tests the crystals for dynamical stability: the dataset serves the
+demo and the tests, not the discovery of materials.
 
 CHGNet: DOI 10.1038/s42256-023-00716-3. One thread, one crystal at a time, a fixed seed: a second
-run on the same machine and versions gives the same file. Finished relaxations are kept in a
-checkpoint folder, so that an interrupted run goes on where it stopped.
+run on the same machine with the same versions gives the same file. Finished relaxations are kept
+in a folder, so that an interrupted run goes on where it stopped.
 
 Usage::
 
-    python scripts/make_prototypes.py                      # whole dataset (about an hour)
+    python scripts/make_prototypes.py                              # the whole dataset, 10 minutes
     python scripts/make_prototypes.py --limit 60 --out small.parquet
-    python scripts/make_prototypes.py --verify 50          # recompute labels, relax again
+    python scripts/make_prototypes.py --verify 50                  # compare a sample, write nothing
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
 import json
 import os
+import platform
+import re
 import sys
-import time
+import tempfile
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 # One thread: the order of floating-point sums, and so the last digits, must not depend on load.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import moyopy
 import numpy as np
-import torch
-from chgnet.model import CHGNet
-from chgnet.model.model import BatchedGraph
-from numpy.typing import NDArray
-from prototype_chemistry import (
-    Candidate,
-    compound_candidates,
-    elemental_candidates,
-    slater_radius,
-)
-from prototype_structures import Template, template
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
 
-FloatArray = NDArray[np.float64]
+from crystalcodec.crystals import Crystals
+from crystalcodec.data import Dataset, DatasetMetadata
+from crystalcodec.io import to_pymatgen
+from prototype_chemistry import Candidate
+from prototype_relaxation import (
+    COORDINATE_DECIMALS,
+    FORCE_GOAL,
+    LATTICE_DECIMALS,
+    MODEL,
+    SHORTEST_DISTANCE,
+    STRESS_GOAL,
+    Potential,
+    Relaxed,
+    relax,
+)
+from prototype_rules import compound_candidates, elemental_candidates
+from prototype_symmetry import template
 
+OUT = Path(__file__).resolve().parents[1] / "src/crystalcodec/data/prototypes.parquet"
 SEED = 20260
-N_COMPOUNDS = 2300
+N_COMPOUNDS = 1850
+#: No structure type gets more than this share of the compounds.
 LARGEST_SHARE = 0.06
 MAX_SITES = 20
-MODEL = "0.3.0"
-EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766208
-#: The relaxation stops at these; the stored, rounded crystal must still pass the looser pair.
-FORCE_GOAL, STRESS_GOAL = 0.01, 0.1  # eV/Å, GPa
-FORCE_LIMIT, STRESS_LIMIT = 0.02, 0.2  # eV/Å, GPa
-MAX_EVALUATIONS = 70
-#: Largest strain and displacement (Å) of one step.
-MAX_STRAIN_STEP, MAX_SHIFT_STEP = 0.06, 0.15
-#: Guesses of curvature that scale the steps: 80 GPa for the cell, 5 eV/Å² for a site.
-CELL_STIFFNESS, SITE_STIFFNESS = 0.5, 5.0
-#: A crystal whose volume leaves this window around the starting one fell apart or collapsed.
-VOLUME_WINDOW = (0.45, 2.2)
-#: Shortest distance allowed, in sums of Slater radii (H2, the shortest real bond, has 1.5).
-SHORTEST_DISTANCE = 0.65
-#: Formation energies (eV/atom) outside this window are no sensible compound.
+#: The stored, rounded crystal must still pass these (eV/Å, GPa).
+FORCE_LIMIT, STRESS_LIMIT = 0.02, 0.2
+#: Tolerance (Å) of the test whether a crystal rose to a higher symmetry than its type's.
+SYMMETRY_TOLERANCE = 0.02
+#: Formation energies (eV/atom) outside this window belong to no sensible compound.
 ENERGY_WINDOW = (-6.0, 1.0)
-LATTICE_DECIMALS, COORDINATE_DECIMALS, ENERGY_DECIMALS = 6, 8, 4
+#: Decimals of the labels, in the order energy (eV/atom), density (g/cm³), volume (Å³/atom).
+LABEL_DECIMALS = 4
+REFERENCE_DECIMALS = 6
+LABELS = ("formation_energy_per_atom", "density", "volume_per_atom")
 
+UNITS = {"formation_energy_per_atom": "eV/atom", "density": "g/cm^3", "volume_per_atom": "Å^3"}
 DESCRIPTIONS = {
     "prototype": "structure type that the crystal was made from",
     "formula": "reduced chemical formula",
     "formation_energy_per_atom": (
-        "CHGNet 0.3.0 energy against CHGNet's own elemental energies; from a machine-learned "
-        "potential, not from DFT"
+        f"CHGNet {MODEL} energy of the stored crystal minus CHGNet's energies of the elements; "
+        "from a machine-learned potential, not from DFT"
     ),
-    "density": "mass density of the crystal relaxed with CHGNet 0.3.0, not with DFT",
-    "volume_per_atom": "cell volume per site of the crystal relaxed with CHGNet 0.3.0, not with DFT",
+    "density": f"mass density; the cell was relaxed with CHGNet {MODEL}, not with DFT",
+    "volume_per_atom": f"volume per site; the cell was relaxed with CHGNet {MODEL}, not with DFT",
 }
-UNITS = {"formation_energy_per_atom": "eV/atom", "density": "g/cm^3", "volume_per_atom": "Å^3"}
 SOURCE = (
-    "Made by this project with scripts/make_prototypes.py: common structure types decorated with "
+    "Made by this project (scripts/make_prototypes.py): common structure types decorated with "
     "chemically sensible elements, relaxed within their symmetry and labelled with the "
-    "machine-learned potential CHGNet 0.3.0 (DOI 10.1038/s42256-023-00716-3). The labels come "
+    f"machine-learned potential CHGNet {MODEL} (DOI 10.1038/s42256-023-00716-3). The labels come "
     "from a potential, not from DFT."
 )
 
 
-class DropError(Exception):
-    """A candidate leaves the dataset; ``args[0]`` is the countable reason."""
-
-
 @dataclass(frozen=True)
-class Relaxed:
-    """Outcome of one relaxation, one line of the checkpoint.
+class Row:
+    """A crystal with the stored number of decimals and its CHGNet energy (eV/atom)."""
 
-    Attributes:
-        key: name of the candidate.
-        reason: why it was dropped, empty if it was not.
-        lattice: rows a, b, c (Å), flattened; empty if dropped.
-        frac_coords: fractional coordinates, flattened; empty if dropped.
-        numbers: atomic numbers.
-        energy: CHGNet energy (eV/atom).
-        evaluations: how many times CHGNet was called.
-    """
-
-    key: str
-    reason: str
-    lattice: list[float]
-    frac_coords: list[float]
-    numbers: list[int]
+    candidate: Candidate
+    structure: Structure
     energy: float
-    evaluations: int
 
-    def structure(self, *, rounded: bool) -> Structure:
-        """The crystal, with the stored number of decimals if ``rounded``."""
-        lattice = np.reshape(self.lattice, (3, 3))
-        coords = np.reshape(self.frac_coords, (-1, 3)) % 1.0
-        if rounded:
-            lattice = np.round(lattice, LATTICE_DECIMALS)
-            coords = np.round(coords, COORDINATE_DECIMALS) % 1.0
-        return Structure(Lattice(lattice), self.numbers, coords)
+    @property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return str(self.structure.composition.reduced_formula)
 
-
-class Potential:
-    """CHGNet's energy of one crystal and its derivatives by cell and fractional coordinates.
-
-    CHGNet's own ``predict_structure`` keeps what second derivatives need; leaving that out makes
-    a relaxation about three times faster and gives the same numbers.
-    """
-
-    def __init__(self) -> None:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        self.model = CHGNet.load(model_name=MODEL, use_device="cpu", verbose=False).eval()
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
-
-    def __call__(
-        self, lattice: FloatArray, coords: FloatArray, numbers: list[int]
-    ) -> tuple[float, FloatArray, FloatArray]:
-        """Energy (eV per cell), dE/dlattice (3, 3), dE/dfrac_coords (n, 3), both in eV/unit."""
-        graph = self.model.graph_converter(Structure(Lattice(lattice), numbers, coords))
-        batch = BatchedGraph.from_graphs(
-            [graph],
-            bond_basis_expansion=self.model.bond_basis_expansion,
-            angle_basis_expansion=self.model.angle_basis_expansion,
+    @property
+    def id(self) -> str:
+        """Readable and unique: the slug of the structure type, and the formula."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.candidate.prototype).strip("-")
+        amounts = self.structure.composition.reduced_composition
+        # From the least electronegative element on, and without the brackets of pymatgen.
+        formula = "".join(
+            f"{element.symbol}{int(amounts[element]) if amounts[element] > 1 else ''}"
+            for element in sorted(amounts)
         )
-        per_atom = self.model._compute(batch)["e"]
-        by_lattice, by_coords = torch.autograd.grad(
-            per_atom.sum() * len(numbers), [graph.lattice, graph.atom_frac_coord]
-        )
-        energy = float(per_atom.sum() + self.model.composition_model([graph]).sum())
-        return (
-            energy * len(numbers),
-            by_lattice.numpy().astype(np.float64),
-            by_coords.numpy().astype(np.float64),
-        )
+        return f"{slug}-{formula}"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A place on the way of a relaxation: the free variables, the crystal, energy and slopes."""
-
-    x: FloatArray
-    lattice: FloatArray
-    coords: FloatArray
-    energy: float
-    gradient: FloatArray
-    force: float
-    stress: float
+def chosen_candidates(limit: int | None) -> list[Candidate]:
+    """The candidates of the dataset, the elements first, which every formation energy needs."""
+    rng = np.random.default_rng(SEED)
+    compounds = compound_candidates(N_COMPOUNDS, rng, LARGEST_SHARE)
+    return elemental_candidates() + compounds[: len(compounds) if limit is None else limit]
 
 
-class SymmetricRelaxation:
-    """Relaxation of cell and positions in the few variables that the symmetry leaves free.
+def relax_all(
+    potential: Potential, candidates: Iterable[Candidate], checkpoint: Path
+) -> list[tuple[Candidate, Relaxed]]:
+    """Relax the candidates that the checkpoint does not hold yet; all outcomes, in order."""
+    done: dict[str, Relaxed] = {}
+    if checkpoint.exists():
+        # A run that was killed may have left half a line at the end: that one is made again.
+        lines = checkpoint.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        checkpoint.write_text("".join(whole), encoding="utf-8")
+        done = {outcome.key: outcome for outcome in (Relaxed(**json.loads(x)) for x in whole)}
+    outcomes = []
+    with checkpoint.open("a", encoding="utf-8") as file:
+        for i, candidate in enumerate(candidates):
+            if candidate.key not in done:
+                done[candidate.key] = relax(potential, candidate)
+                file.write(json.dumps(asdict(done[candidate.key])) + "\n")
+                file.flush()
+                if i % 50 == 0:
+                    print(f"relaxed {i}: {candidate.key}", file=sys.stderr)
+            outcomes.append((candidate, done[candidate.key]))
+    return outcomes
 
-    The variables are coefficients of the invariant strains and displacements, scaled so that a
-    typical crystal has unit curvature in each; BFGS with a step limit then needs about ten
-    evaluations, and the symmetry holds by construction.
-    """
 
-    def __init__(self, potential: Potential, shape: Template, numbers: list[int]) -> None:
-        self.potential, self.shape, self.numbers = potential, shape, numbers
-        self.lattice0 = shape.lattice * _starting_scale(shape, numbers)
-        self.inverse0 = np.linalg.inv(self.lattice0)
-        volume = abs(np.linalg.det(self.lattice0))
-        k, m = len(shape.strains), len(shape.shifts)
-        self.scale = np.sqrt(np.r_[np.full(k, CELL_STIFFNESS * volume), np.full(m, SITE_STIFFNESS)])
-        self.evaluations = 0
+def label(potential: Potential, candidate: Candidate, outcome: Relaxed) -> Row | str:
+    """The crystal as it will be stored with its energy, or the reason why it is left out."""
+    if outcome.reason:
+        return outcome.reason
+    structure = outcome.structure()
+    energy, force, stress = potential.public(structure)
+    if force > FORCE_LIMIT or stress > STRESS_LIMIT:
+        return "stored crystal not at rest"
+    return Row(candidate, structure, energy)
 
-    def point(self, x: FloatArray) -> Point:
-        """Evaluate the potential at the free variables ``x``."""
-        strain, shift = self._move(x)
-        lattice = self.lattice0 @ (np.eye(3) + strain)
-        coords = self.shape.coords + shift @ self.inverse0
-        volume = float(np.linalg.det(lattice)) / float(np.linalg.det(self.lattice0))
-        if not VOLUME_WINDOW[0] <= volume <= VOLUME_WINDOW[1]:
-            raise DropError("cell exploded or collapsed")
-        self.evaluations += 1
-        try:
-            energy, by_lattice, by_coords = self.potential(lattice, coords, self.numbers)
-        except ValueError as error:  # CHGNet's word for atoms without neighbours within 6 Å
-            raise DropError("isolated atoms") from error
-        by_strain = np.einsum("kij,ij->k", self.shape.strains, self.lattice0.T @ by_lattice)
-        by_shift = np.einsum("mij,ij->m", self.shape.shifts, by_coords @ self.inverse0.T)
-        forces = by_coords @ np.linalg.inv(lattice).T
-        stress = lattice.T @ by_lattice / abs(np.linalg.det(lattice))
-        return Point(
-            x, lattice, coords, energy, np.r_[by_strain, by_shift] / self.scale,
-            float(np.abs(forces).max()),
-            float(np.abs(stress + stress.T).max()) / 2 * EV_PER_CUBIC_ANGSTROM_IN_GPA,
-        )
 
-    def run(self) -> Point:
-        """Relax; raises :class:`DropError` if the goals are not met."""
-        here = self.point(np.zeros(len(self.scale)))
-        hessian, trust = np.eye(len(self.scale)), 1.0
-        # Energies are single precision: differences under this (eV) are noise.
-        noise = 2e-6 * len(self.numbers)
-        while here.force > FORCE_GOAL or here.stress > STRESS_GOAL:
-            if self.evaluations >= MAX_EVALUATIONS or trust < 1e-3:
-                raise DropError("relaxation did not converge")
-            step = self._step(hessian, here.gradient, trust)
-            there = self.point(here.x + step)
-            change = there.gradient - here.gradient
-            curvature = float(step @ change)
-            if curvature > 1e-10:
-                image = hessian @ step
-                hessian += np.outer(change, change) / curvature
-                hessian -= np.outer(image, image) / float(step @ image)
-            if there.energy <= here.energy + noise:
-                here, trust = there, min(1.0, 2.0 * trust)
+def rose(row: Row) -> bool:
+    """Whether a crystal relaxed to a symmetry that is higher than its structure type's."""
+    shape = template(row.candidate.prototype)
+    bare = Structure(Lattice(shape.lattice), row.structure.species, shape.coords)
+    return symmetry_number(row.structure) != symmetry_number(bare)
+
+
+def symmetry_number(structure: Structure) -> int:
+    """Number of the space group."""
+    cell = moyopy.Cell(
+        structure.lattice.matrix.tolist(),
+        structure.frac_coords.tolist(),
+        [int(z) for z in structure.atomic_numbers],
+    )
+    return int(moyopy.MoyoDataset(cell, symprec=SYMMETRY_TOLERANCE).number)
+
+
+def elemental_energies(rows: Iterable[Row]) -> dict[str, tuple[float, str]]:
+    """Lowest CHGNet energy (eV/atom) of every element and the structure type that has it."""
+    lowest: dict[str, tuple[float, str]] = {}
+    for row in rows:
+        elements = row.structure.composition.elements
+        if len(elements) == 1:
+            # Rounded as the file keeps them, so that its labels follow from its own table.
+            entry = (round(row.energy, REFERENCE_DECIMALS), row.candidate.prototype)
+            lowest[elements[0].symbol] = min(lowest.get(elements[0].symbol, entry), entry)
+    return lowest
+
+
+def formation_energy(row: Row, references: dict[str, tuple[float, str]]) -> float:
+    """Formation energy (eV/atom) against CHGNet's own elements."""
+    composition = row.structure.composition
+    elements = sum(n * references[el.symbol][0] for el, n in composition.items())
+    return float(row.energy - elements / composition.num_atoms)
+
+
+def distinct(rows: Iterable[Row], dropped: Counter[str]) -> list[Row]:
+    """One row per prototype and formula, and one per crystal, in the order of the candidates."""
+    lowest: dict[tuple[str, str], Row] = {}
+    rows = list(rows)
+    for row in rows:
+        name = (row.candidate.prototype, row.formula)
+        if name not in lowest or row.energy < lowest[name].energy:
+            lowest[name] = row
+    kept = {id(row) for row in lowest.values()}
+    dropped["same formula and prototype as a row of lower energy"] += len(rows) - len(kept)
+    # Two types may relax to one crystal; the type with fewer free parameters gives it its name.
+    by_formula: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(lowest.values(), key=_freedom):
+        by_formula[row.formula].append(row)
+    matcher = StructureMatcher(ltol=0.05, stol=0.05, angle_tol=1.0, scale=False)
+    for group in by_formula.values():
+        unique: list[Row] = []
+        for row in group:
+            if any(matcher.fit(row.structure, other.structure) for other in unique):
+                kept.discard(id(row))
+                dropped["same crystal as a row of another prototype"] += 1
             else:
-                trust *= 0.35
-        return here
-
-    def _move(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        k = len(self.shape.strains)
-        free = x / self.scale
-        strain = np.einsum("k,kij->ij", free[:k], self.shape.strains)
-        shift = np.einsum("m,mij->ij", free[k:], self.shape.shifts)
-        return strain, shift
-
-    def _step(self, hessian: FloatArray, gradient: FloatArray, trust: float) -> FloatArray:
-        values, vectors = np.linalg.eigh(hessian)
-        # Absolute values send the step downhill where the curvature is negative.
-        step = -vectors @ ((vectors.T @ gradient) / np.maximum(np.abs(values), 0.02))
-        strain, shift = self._move(step)
-        length = max(
-            float(np.abs(strain).max()) / MAX_STRAIN_STEP,
-            float(np.abs(shift).max(initial=0.0)) / MAX_SHIFT_STEP,
-        )
-        return np.asarray(step * min(1.0, trust / max(length, 1e-12)))
+                unique.append(row)
+    return [row for row in rows if id(row) in kept]
 
 
-def _shortest_contacts(lattice: FloatArray, coords: FloatArray, numbers: list[int]) -> FloatArray:
-    """Per site, the shortest distance to another site in units of the sum of Slater radii."""
-    radii = np.array([slater_radius(Element.from_Z(z).symbol) for z in numbers])
-    reach = 2.6 * max(np.linalg.norm(lattice, axis=1))
-    centre, other, _, distance = Structure(Lattice(lattice), numbers, coords).get_neighbor_list(
-        reach
+def _freedom(row: Row) -> int:
+    shape = template(row.candidate.prototype)
+    return len(shape.strains) + len(shape.shifts)
+
+
+def assemble(outcomes: list[tuple[Candidate, Relaxed]], potential: Potential) -> Dataset:
+    """Label, select and gather the rows, with everything that was left out counted by reason."""
+    dropped: Counter[str] = Counter()
+    rows: list[Row] = []
+    for candidate, outcome in outcomes:
+        row = label(potential, candidate, outcome)
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            dropped[row] += 1
+    references = elemental_energies(rows)
+    sensible = []
+    for row in rows:
+        if any(el.symbol not in references for el in row.structure.composition.elements):
+            dropped["no elemental reference"] += 1
+        elif not ENERGY_WINDOW[0] <= formation_energy(row, references) <= ENERGY_WINDOW[1]:
+            dropped["formation energy outside -6 to 1 eV/atom"] += 1
+        elif rose(row):
+            dropped["relaxed into another structure type of higher symmetry"] += 1
+        elif len(row.structure) > MAX_SITES:
+            dropped[f"more than {MAX_SITES} sites (elemental reference only)"] += 1
+        else:
+            sensible.append(row)
+    kept = distinct(sensible, dropped)
+    # Shuffled, so that the first rows of the file already show every kind of crystal.
+    order = np.random.default_rng(SEED).permutation(len(kept))
+    return as_dataset([kept[i] for i in order], references, dropped, len(outcomes))
+
+
+def as_dataset(
+    rows: list[Row],
+    references: dict[str, tuple[float, str]],
+    dropped: Counter[str],
+    n_candidates: int,
+) -> Dataset:
+    """The rows as a dataset, with what is needed to judge and to make it again."""
+    structures = [row.structure for row in rows]
+    crystals = Crystals.concatenate(
+        [
+            Crystals.single(s.lattice.matrix, s.frac_coords, list(s.atomic_numbers))
+            for s in structures
+        ]
     )
-    contacts = np.full(len(numbers), np.inf)
-    np.minimum.at(contacts, centre, distance / (radii[centre] + radii[other]))
-    return contacts
-
-
-def _starting_scale(shape: Template, numbers: list[int]) -> float:
-    """Factor on the template's cell that makes neighbours touch in Slater's radii."""
-    contacts = _shortest_contacts(shape.lattice, shape.coords, numbers)
-    return 1.0 / float(np.mean(contacts))
-
-
-def relax(potential: Potential, candidate: Candidate) -> Relaxed:
-    """Relax one candidate; a failure is an outcome, not an exception."""
-    shape = template(candidate.prototype)
-    by_role = dict(candidate.elements)
-    numbers = [Element(by_role[role]).Z for role in shape.roles]
-    relaxation = SymmetricRelaxation(potential, shape, numbers)
-    try:
-        end = relaxation.run()
-        if _shortest_contacts(end.lattice, end.coords, numbers).min() < SHORTEST_DISTANCE:
-            raise DropError("sites closer than 0.65 sums of Slater radii")
-    except DropError as drop:
-        return Relaxed(
-            candidate.key, str(drop), [], [], numbers, float("nan"), relaxation.evaluations
-        )
-    return Relaxed(
-        candidate.key, "", end.lattice.ravel().tolist(), end.coords.ravel().tolist(), numbers,
-        end.energy / len(numbers), relaxation.evaluations,
+    labels = np.array([labels_of(row, references) for row in rows])
+    notes = {
+        "warning": "labels come from the machine-learned potential CHGNet, not from DFT",
+        "model": f"CHGNet {MODEL}",
+        "doi": "10.1038/s42256-023-00716-3",
+        "elemental_energies": {
+            symbol: {"ev_per_atom": energy, "prototype": kind}
+            for symbol, (energy, kind) in sorted(references.items())
+        },
+        "seed": SEED,
+        "candidates": n_candidates,
+        "relaxation": {
+            "force_goal_ev_per_angstrom": FORCE_GOAL,
+            "stress_goal_gpa": STRESS_GOAL,
+            "shortest_distance_in_slater_radii": SHORTEST_DISTANCE,
+            "symmetry": "kept as in the prototype; dynamical stability not tested",
+        },
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("chgnet", "torch", "pymatgen", "pymatgen-core", "moyopy", "numpy")
+        }
+        | {"python": platform.python_version()},
+    }
+    return Dataset(
+        crystals,
+        np.array([row.id for row in rows], dtype=object),
+        {
+            "prototype": np.array([row.candidate.prototype for row in rows], dtype=object),
+            "formula": np.array([row.formula for row in rows], dtype=object),
+            **dict(zip(LABELS, labels.T, strict=True)),
+        },
+        DatasetMetadata(
+            units=UNITS,
+            descriptions=DESCRIPTIONS,
+            source=SOURCE,
+            licence="MIT",
+            failures={reason: n for reason, n in sorted(dropped.items()) if n},
+            notes=notes,
+        ),
     )
+
+
+def labels_of(row: Row, references: dict[str, tuple[float, str]]) -> tuple[float, float, float]:
+    """Formation energy (eV/atom), density (g/cm³) and volume per atom (Å³), rounded."""
+    structure = row.structure
+    values = (
+        formation_energy(row, references),
+        float(structure.density),
+        structure.volume / len(structure),
+    )
+    energy, density, volume = (round(value, LABEL_DECIMALS) + 0.0 for value in values)
+    return energy, density, volume
+
+
+def verify(path: Path, n: int, potential: Potential) -> bool:
+    """Recompute the labels of ``n`` rows from the stored crystals, and relax them again.
+
+    Returns whether all of them came out as stored, to the stored decimals.
+    """
+    dataset = Dataset.read(path, verify=True)
+    references = {
+        symbol: (entry["ev_per_atom"], entry["prototype"])
+        for symbol, entry in dataset.metadata.notes["elemental_energies"].items()
+    }
+    makers: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    for candidate in chosen_candidates(None):
+        counts = template(candidate.prototype).counts
+        formula = Composition(
+            {element: counts[role] for role, element in candidate.elements}
+        ).reduced_formula
+        makers[candidate.prototype, formula].append(candidate)
+    sample = np.sort(np.random.default_rng(SEED).permutation(len(dataset))[:n])
+    label_error = cell_error = site_error = 0.0
+    for i, structure in zip(sample, to_pymatgen(dataset.crystals[sample]), strict=True):
+        kind, formula = (str(dataset.properties[c][i]) for c in ("prototype", "formula"))
+        candidates = makers[kind, formula]
+        row = Row(candidates[0], structure, potential.public(structure)[0])
+        stored = [dataset.properties[name][i] for name in LABELS]
+        label_error = max(label_error, *np.abs(np.subtract(labels_of(row, references), stored)))
+        again = [relax(potential, candidate) for candidate in candidates]
+        fresh = min((r for r in again if not r.reason), key=lambda r: r.energy).structure()
+        change = np.abs(fresh.frac_coords - structure.frac_coords)
+        cell_error = max(
+            cell_error, float(np.abs(fresh.lattice.matrix - structure.lattice.matrix).max())
+        )
+        site_error = max(site_error, float(np.minimum(change, 1.0 - change).max()))
+    print(
+        f"{len(sample)} rows: largest differences: labels {label_error:.1e}, lattice "
+        f"{cell_error:.1e} Å, fractional coordinates {site_error:.1e}"
+    )
+    # One unit of the last stored decimal: a sum that falls on the edge may round either way.
+    return bool(
+        label_error <= 1.01 * 10.0**-LABEL_DECIMALS
+        and cell_error <= 1.01 * 10.0**-LATTICE_DECIMALS
+        and site_error <= 1.01 * 10.0**-COORDINATE_DECIMALS
+    )
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """File of finished relaxations, named by what they depend on: code, model and versions."""
+    digest = hashlib.sha256()
+    for module in ("prototype_structures", "prototype_symmetry", "prototype_relaxation"):
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    for package in ("chgnet", "torch", "numpy", "moyopy"):
+        digest.update(importlib.metadata.version(package).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"relaxed-{digest.hexdigest()[:12]}.jsonl"
+
+
+def main() -> int:
+    """Make the dataset, or verify the one that is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=OUT, help="the Parquet file")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "crystalcodec-prototypes",
+        help="folder of finished relaxations; an interrupted run goes on from it",
+    )
+    parser.add_argument("--limit", type=int, help="only so many compounds, beside the elements")
+    parser.add_argument("--verify", type=int, metavar="N", help="check N rows of the file instead")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="chgnet|pymatgen")
+    potential = Potential()
+    if options.verify is not None:
+        return 0 if verify(options.out, options.verify, potential) else 1
+    candidates = chosen_candidates(options.limit)
+    outcomes = relax_all(potential, candidates, checkpoint_path(options.work))
+    dataset = assemble(outcomes, potential).write(options.out)
+    print(
+        f"{len(dataset)} crystals of {len(candidates)} candidates, "
+        f"{options.out.stat().st_size / 1e6:.2f} MB: {options.out}"
+    )
+    for reason, count in dataset.metadata.failures.items():
+        print(f"  {count:5d} left out: {reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,44 +1,32 @@
-"""Structure types of the small dataset: Wyckoff data and the freedom that symmetry leaves.
+"""Structure types of the small dataset, as Wyckoff data.
 
 Every structure type is given by its space group, its axial ratios and one representative per
-occupied orbit, under a chemical role (``A``, ``B`` ... for cations or metals, ``X``, ``Y`` for
-anions or metalloids). Free parameters are starting values only: the relaxation moves them.
-The values are the textbook ones of the mineral or compound named beside each type.
+occupied orbit, under a chemical role (``A``, ``B`` for cations or metals, ``X``, ``Y`` for anions
+or metalloids). Free parameters are starting values only: the relaxation moves them. The values
+are the textbook ones of the mineral or compound named beside each type.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-
-import moyopy
-import numpy as np
-from numpy.typing import NDArray
-from pymatgen.core import Element, Lattice
-from pymatgen.symmetry.groups import SpaceGroup
-
-FloatArray = NDArray[np.float64]
-
-#: Stand-ins for the roles while a bare structure type is handled: any distinct elements do.
-_ROLE_STANDINS = {"A": "Na", "B": "Ti", "C": "Al", "X": "O", "Y": "Cl"}
-#: Distance (Å, in a cell with a = 10 Å) under which two positions count as symmetry images.
-_SYMPREC = 1e-4
-#: Distance (Å, same cell) under which two images of an orbit are the same site.
-_SAME_SITE = 1e-2
-#: Space-group numbers between which the conventional cell has hexagonal axes.
-_FIRST_TRIGONAL, _LAST_HEXAGONAL = 143, 194
 
 
 @dataclass(frozen=True)
 class StructureType:
     """One structure type.
 
-    Attributes:
-        name: the type's usual name, stored in the dataset's ``prototype`` column.
-        group: Hermann-Mauguin symbol (standard setting, origin choice 2, hexagonal axes).
-        axes: ``(b/a, c/a)``; angles follow from the crystal system except for ``beta``.
-        orbits: ``(role, fractional coordinates)`` of one position per occupied orbit.
-        beta: monoclinic angle in degrees.
+    Attributes
+    ----------
+    name
+        The type's usual name, stored in the dataset's ``prototype`` column.
+    group
+        Hermann-Mauguin symbol (standard setting, origin choice 2, hexagonal axes).
+    axes
+        ``(b/a, c/a)``; angles follow from the crystal system except for ``beta``.
+    orbits
+        ``(role, fractional coordinates)`` of one position per occupied orbit.
+    beta
+        Monoclinic angle in degrees.
     """
 
     name: str
@@ -46,33 +34,6 @@ class StructureType:
     axes: tuple[float, float]
     orbits: tuple[tuple[str, tuple[float, float, float]], ...]
     beta: float = 90.0
-
-
-@dataclass(frozen=True)
-class Template:
-    """A structure type in its primitive cell, with a basis of what symmetry lets move.
-
-    Attributes:
-        name: the structure type's name.
-        lattice: row vectors (3, 3), in units in which the conventional ``a`` is 10.
-        coords: fractional coordinates (n, 3).
-        roles: the role of every site.
-        strains: orthonormal basis (k, 3, 3) of the symmetric strains the point group allows.
-        shifts: orthonormal basis (m, n, 3) of the Cartesian displacements the space group
-            allows, uniform translations left out.
-    """
-
-    name: str
-    lattice: FloatArray
-    coords: FloatArray
-    roles: tuple[str, ...]
-    strains: FloatArray
-    shifts: FloatArray
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of sites of every role in the primitive cell."""
-        return {role: self.roles.count(role) for role in sorted(set(self.roles))}
 
 
 _O = (0.0, 0.0, 0.0)
@@ -107,14 +68,24 @@ STRUCTURE_TYPES: tuple[StructureType, ...] = (
     _t("beta-Sn", "I4_1/amd", 0.5456, ("A", (0, 0.75, 0.125))),
     _t("alpha-Ga", "Cmce", (1.695, 1.0016), ("A", (0, 0.1539, 0.081))),
     _t(
-        "alpha-Mn", "I-43m", _CUBIC,
-        ("A", _O), ("A", (0.317, 0.317, 0.317)), ("A", (0.356, 0.356, 0.034)),
+        "alpha-Mn",
+        "I-43m",
+        _CUBIC,
+        ("A", _O),
+        ("A", (0.317, 0.317, 0.317)),
+        ("A", (0.356, 0.356, 0.034)),
         ("A", (0.089, 0.089, 0.282)),
     ),
     _t("beta-Mn", "P4_132", _CUBIC, ("A", (0.0636,) * 3), ("A", (0.125, 0.2022, 0.4522))),
     _t("diamond", "Fd-3m", _CUBIC, ("A", (0.125,) * 3)),
     _t("graphite", "P6_3/mmc", 2.726, ("A", (0, 0, 0.25)), ("A", (_T1, _T2, 0.25))),
-    _t("alpha-B", "R-3m", 2.5605, ("A", (0.1186, -0.1186, 0.8912)), ("A", (0.1968, -0.1968, 0.0243))),
+    _t(
+        "alpha-B",
+        "R-3m",
+        2.5605,
+        ("A", (0.1186, -0.1186, 0.8912)),
+        ("A", (0.1968, -0.1968, 0.0243)),
+    ),
     _t("alpha-As", "R-3m", 2.80, ("A", (0, 0, 0.228))),
     _t("black P", "Cmce", (3.162, 1.3207), ("A", (0, 0.1017, 0.0806))),
     _t("gamma-Se", "P3_121", 1.135, ("A", (0.225, 0, _T1))),
@@ -145,8 +116,12 @@ STRUCTURE_TYPES: tuple[StructureType, ...] = (
     _t("CdCl2", "R-3m", 4.75, ("A", _O), ("X", (0, 0, 0.253))),
     _t("2H-MoS2", "P6_3/mmc", 3.90, ("A", (_T1, _T2, 0.25)), ("X", (_T1, _T2, 0.621))),
     _t(
-        "cotunnite", "Pnma", (0.604, 1.144),
-        ("A", (0.238, 0.25, 0.107)), ("X", (0.357, 0.25, 0.427)), ("X", (0.974, 0.25, 0.677)),
+        "cotunnite",
+        "Pnma",
+        (0.604, 1.144),
+        ("A", (0.238, 0.25, 0.107)),
+        ("X", (0.357, 0.25, 0.427)),
+        ("X", (0.974, 0.25, 0.677)),
     ),
     _t("cuprite", "Pn-3m", _CUBIC, ("A", _O), ("X", (0.25,) * 3)),
     _t("CaC2", "I4/mmm", 1.66, ("A", _O), ("X", (0, 0, 0.4))),
@@ -155,21 +130,38 @@ STRUCTURE_TYPES: tuple[StructureType, ...] = (
     _t("CuAl2", "I4/mcm", 0.80, ("A", (0, 0, 0.25)), ("X", (0.158, 0.658, 0))),
     _t("Laves C15", "Fd-3m", _CUBIC, ("A", (0.125,) * 3), ("X", _HALF)),
     _t(
-        "Laves C14", "P6_3/mmc", 1.64,
-        ("A", (_T1, _T2, 0.062)), ("X", _O), ("X", (0.8305, 0.661, 0.25)),
+        "Laves C14",
+        "P6_3/mmc",
+        1.64,
+        ("A", (_T1, _T2, 0.062)),
+        ("X", _O),
+        ("X", (0.8305, 0.661, 0.25)),
     ),
     _t(
-        "Fe2P", "P-62m", 0.59,
-        ("A", (0.256, 0, 0)), ("A", (0.594, 0, 0.5)), ("X", (0, 0, 0.5)), ("X", (_T1, _T2, 0)),
+        "Fe2P",
+        "P-62m",
+        0.59,
+        ("A", (0.256, 0, 0)),
+        ("A", (0.594, 0, 0.5)),
+        ("X", (0, 0, 0.5)),
+        ("X", (_T1, _T2, 0)),
     ),
     _t("corundum", "R-3c", 2.73, ("A", (0, 0, 0.352)), ("X", (0.306, 0, 0.25))),
     _t(
-        "A-La2O3", "P-3m1", 1.56,
-        ("A", (_T1, _T2, 0.2467)), ("X", _O), ("X", (_T1, _T2, 0.647)),
+        "A-La2O3",
+        "P-3m1",
+        1.56,
+        ("A", (_T1, _T2, 0.2467)),
+        ("X", _O),
+        ("X", (_T1, _T2, 0.647)),
     ),
     _t(
-        "anti-La2O3 (Mg3Sb2)", "P-3m1", 1.58,
-        ("X", (_T1, _T2, 0.226)), ("A", _O), ("A", (_T1, _T2, 0.633)),
+        "anti-La2O3 (Mg3Sb2)",
+        "P-3m1",
+        1.58,
+        ("X", (_T1, _T2, 0.226)),
+        ("A", _O),
+        ("A", (_T1, _T2, 0.633)),
     ),
     _t("Ni2Al3", "P-3m1", 1.21, ("A", (_T1, _T2, 0.149)), ("X", _O), ("X", (_T1, _T2, 0.648))),
     _t("ReO3", "Pm-3m", _CUBIC, ("A", _O), ("X", (0.5, 0, 0))),
@@ -178,173 +170,160 @@ STRUCTURE_TYPES: tuple[StructureType, ...] = (
     _t("BiF3 (D0_3)", "Fm-3m", _CUBIC, ("A", _O), ("X", _HALF), ("X", (0.25,) * 3)),
     _t("Li3Bi (anti-BiF3)", "Fm-3m", _CUBIC, ("X", _O), ("A", _HALF), ("A", (0.25,) * 3)),
     _t(
-        "Na3As", "P6_3/mmc", 1.77,
-        ("X", (_T1, _T2, 0.25)), ("A", (0, 0, 0.25)), ("A", (_T1, _T2, 0.583)),
+        "Na3As",
+        "P6_3/mmc",
+        1.77,
+        ("X", (_T1, _T2, 0.25)),
+        ("A", (0, 0, 0.25)),
+        ("A", (_T1, _T2, 0.583)),
     ),
     _t("Cu3Au L1_2", "Pm-3m", _CUBIC, ("X", _O), ("A", (0.5, 0.5, 0))),
     _t("Ni3Sn (D0_19)", "P6_3/mmc", 0.80, ("X", (_T1, _T2, 0.25)), ("A", (0.833, 0.666, 0.25))),
     _t(
-        "Al3Ti (D0_22)", "I4/mmm", 2.23,
-        ("X", _O), ("A", (0, 0, 0.5)), ("A", (0, 0.5, 0.25)),
+        "Al3Ti (D0_22)",
+        "I4/mmm",
+        2.23,
+        ("X", _O),
+        ("A", (0, 0, 0.5)),
+        ("A", (0, 0.5, 0.25)),
     ),
     _t("A15", "Pm-3n", _CUBIC, ("X", _O), ("A", (0.25, 0, 0.5))),
     _t("skutterudite", "Im-3", _CUBIC, ("A", (0.25,) * 3), ("X", (0, 0.335, 0.16))),
     _t("Th3P4", "I-43d", _CUBIC, ("A", (0.375, 0, 0.25)), ("X", (0.083,) * 3)),
     _t("BaAl4", "I4/mmm", 2.46, ("A", _O), ("X", (0, 0.5, 0.25)), ("X", (0, 0, 0.38))),
     _t(
-        "CaCu5", "P6/mmm", 0.80,
-        ("A", _O), ("X", (_T1, _T2, 0)), ("X", (0.5, 0, 0.5)),
+        "CaCu5",
+        "P6/mmm",
+        0.80,
+        ("A", _O),
+        ("X", (_T1, _T2, 0)),
+        ("X", (0.5, 0, 0.5)),
     ),
     _t("CaB6", "Pm-3m", _CUBIC, ("A", _O), ("X", (0.2, 0.5, 0.5))),
     # --- three roles --------------------------------------------------------------------------
     _t("perovskite", "Pm-3m", _CUBIC, ("A", _HALF), ("B", _O), ("X", (0.5, 0, 0))),
     _t(
-        "GdFeO3", "Pnma", (1.375, 0.964),
-        ("A", (0.05, 0.25, 0.985)), ("B", (0, 0, 0.5)), ("X", (0.48, 0.25, 0.08)),
+        "GdFeO3",
+        "Pnma",
+        (1.375, 0.964),
+        ("A", (0.05, 0.25, 0.985)),
+        ("B", (0, 0, 0.5)),
+        ("X", (0.48, 0.25, 0.08)),
         ("X", (0.29, 0.04, 0.71)),
     ),
     _t("antiperovskite", "Pm-3m", _CUBIC, ("Y", _HALF), ("X", _O), ("A", (0.5, 0, 0))),
     _t(
-        "CsNiCl3", "P6_3/mmc", 0.83,
-        ("A", (_T1, _T2, 0.75)), ("B", _O), ("X", (0.156, 0.312, 0.25)),
+        "CsNiCl3",
+        "P6_3/mmc",
+        0.83,
+        ("A", (_T1, _T2, 0.75)),
+        ("B", _O),
+        ("X", (0.156, 0.312, 0.25)),
     ),
     _t(
-        "K2NiF4", "I4/mmm", 3.27,
-        ("A", (0, 0, 0.355)), ("B", _O), ("X", (0, 0.5, 0)), ("X", (0, 0, 0.155)),
+        "K2NiF4",
+        "I4/mmm",
+        3.27,
+        ("A", (0, 0, 0.355)),
+        ("B", _O),
+        ("X", (0, 0.5, 0)),
+        ("X", (0, 0, 0.155)),
     ),
     _t("K2PtCl6", "Fm-3m", _CUBIC, ("A", (0.25,) * 3), ("B", _O), ("X", (0.24, 0, 0))),
     _t("spinel", "Fd-3m", _CUBIC, ("A", (0.125,) * 3), ("B", _HALF), ("X", (0.2625,) * 3)),
     _t(
-        "ilmenite", "R-3", 2.77,
-        ("A", (0, 0, 0.355)), ("B", (0, 0, 0.147)), ("X", (0.317, 0.023, 0.245)),
+        "ilmenite",
+        "R-3",
+        2.77,
+        ("A", (0, 0, 0.355)),
+        ("B", (0, 0, 0.147)),
+        ("X", (0.317, 0.023, 0.245)),
     ),
     _t("calcite", "R-3c", 3.42, ("A", _O), ("B", (0, 0, 0.25)), ("X", (0.257, 0, 0.25))),
     _t("delafossite", "R-3m", 5.65, ("A", _O), ("B", (0, 0, 0.5)), ("X", (0, 0, 0.108))),
     _t("alpha-NaFeO2", "R-3m", 5.30, ("A", _O), ("B", (0, 0, 0.5)), ("X", (0, 0, 0.235))),
     _t(
-        "chalcopyrite", "I-42d", 1.97,
-        ("A", _O), ("B", (0, 0, 0.5)), ("X", (0.257, 0.25, 0.125)),
+        "chalcopyrite",
+        "I-42d",
+        1.97,
+        ("A", _O),
+        ("B", (0, 0, 0.5)),
+        ("X", (0.257, 0.25, 0.125)),
     ),
     _t(
-        "zircon", "I4_1/amd", 0.905,
-        ("A", (0, 0.75, 0.125)), ("B", (0, 0.25, 0.375)), ("X", (0, 0.066, 0.195)),
+        "zircon",
+        "I4_1/amd",
+        0.905,
+        ("A", (0, 0.75, 0.125)),
+        ("B", (0, 0.25, 0.375)),
+        ("X", (0, 0.066, 0.195)),
     ),
     _t(
-        "scheelite", "I4_1/a", 2.17,
-        ("A", (0, 0.25, 0.625)), ("B", (0, 0.25, 0.125)), ("X", (0.151, 0.0086, 0.2106)),
+        "scheelite",
+        "I4_1/a",
+        2.17,
+        ("A", (0, 0.25, 0.625)),
+        ("B", (0, 0.25, 0.125)),
+        ("X", (0.151, 0.0086, 0.2106)),
     ),
     _t(
-        "matlockite (PbFCl)", "P4/nmm", 1.75,
-        ("Y", (0.75, 0.25, 0)), ("A", (0.25, 0.25, 0.19)), ("X", (0.25, 0.25, 0.645)),
+        "matlockite (PbFCl)",
+        "P4/nmm",
+        1.75,
+        ("Y", (0.75, 0.25, 0)),
+        ("A", (0.25, 0.25, 0.19)),
+        ("X", (0.25, 0.25, 0.645)),
     ),
     _t(
-        "ThCr2Si2", "I4/mmm", 2.60,
-        ("A", _O), ("B", (0, 0.5, 0.25)), ("X", (0, 0, 0.37)),
+        "ThCr2Si2",
+        "I4/mmm",
+        2.60,
+        ("A", _O),
+        ("B", (0, 0.5, 0.25)),
+        ("X", (0, 0, 0.37)),
     ),
     _t(
-        "CaAl2Si2", "P-3m1", 1.70,
-        ("A", _O), ("B", (_T1, _T2, 0.63)), ("X", (_T1, _T2, 0.26)),
+        "CaAl2Si2",
+        "P-3m1",
+        1.70,
+        ("A", _O),
+        ("B", (_T1, _T2, 0.63)),
+        ("X", (_T1, _T2, 0.26)),
     ),
     _t("half Heusler", "F-43m", _CUBIC, ("A", _HALF), ("B", (0.25,) * 3), ("X", _O)),
     _t("full Heusler", "Fm-3m", _CUBIC, ("A", _HALF), ("B", (0.25,) * 3), ("X", _O)),
     _t(
-        "inverse Heusler", "F-43m", _CUBIC,
-        ("B", _O), ("B", (0.25,) * 3), ("A", _HALF), ("X", (0.75,) * 3),
+        "inverse Heusler",
+        "F-43m",
+        _CUBIC,
+        ("B", _O),
+        ("B", (0.25,) * 3),
+        ("A", _HALF),
+        ("X", (0.75,) * 3),
     ),
     _t(
-        "MAX phase (Cr2AlC)", "P6_3/mmc", 4.40,
-        ("A", (_T1, _T2, 0.086)), ("B", (_T1, _T2, 0.75)), ("X", _O),
+        "MAX phase (Cr2AlC)",
+        "P6_3/mmc",
+        4.40,
+        ("A", (_T1, _T2, 0.086)),
+        ("B", (_T1, _T2, 0.75)),
+        ("X", _O),
     ),
     _t(
-        "ZrNiAl", "P-62m", 0.52,
-        ("A", (0.59, 0, 0.5)), ("X", (0.25, 0, 0)), ("B", (0, 0, 0.5)), ("B", (_T1, _T2, 0)),
+        "ZrNiAl",
+        "P-62m",
+        0.52,
+        ("A", (0.59, 0, 0.5)),
+        ("X", (0.25, 0, 0)),
+        ("B", (0, 0, 0.5)),
+        ("B", (_T1, _T2, 0)),
     ),
     _t(
-        "TiNiSi", "Pnma", (0.597, 1.141),
-        ("A", (0.021, 0.25, 0.180)), ("B", (0.142, 0.25, 0.561)), ("X", (0.765, 0.25, 0.623)),
+        "TiNiSi",
+        "Pnma",
+        (0.597, 1.141),
+        ("A", (0.021, 0.25, 0.180)),
+        ("B", (0.142, 0.25, 0.561)),
+        ("X", (0.765, 0.25, 0.623)),
     ),
 )
-
-
-def _conventional_cell(kind: StructureType) -> tuple[moyopy.Cell, dict[int, str]]:
-    """Conventional cell with a = 10 Å and the role behind each stand-in atomic number."""
-    group = SpaceGroup(kind.group).int_number
-    a, b, c = 10.0, 10.0 * kind.axes[0], 10.0 * kind.axes[1]
-    gamma = 120.0 if _FIRST_TRIGONAL <= group <= _LAST_HEXAGONAL else 90.0
-    lattice = Lattice.from_parameters(a, b, c, 90.0, kind.beta, gamma).matrix
-    operations = moyopy.operations_from_number(group, setting=moyopy.Setting.standard())
-    rotations = np.asarray(operations.rotations, dtype=np.float64)
-    translations = np.asarray(operations.translations, dtype=np.float64)
-    positions: list[list[float]] = []
-    numbers: list[int] = []
-    for role, representative in kind.orbits:
-        orbit: list[FloatArray] = []
-        for image in (rotations @ np.asarray(representative, dtype=np.float64)) + translations:
-            point = image - np.floor(image)
-            # Thirds and sums of eighths come back off by rounding; 1 and 0 are the same place.
-            point[np.abs(point - 1.0) < 1e-9] = 0.0
-            if all(_distance(point - other, lattice) > _SAME_SITE for other in orbit):
-                orbit.append(point)
-        positions += [point.tolist() for point in orbit]
-        numbers += [Element(_ROLE_STANDINS[role]).Z] * len(orbit)
-    roles = {Element(standin).Z: role for role, standin in _ROLE_STANDINS.items()}
-    return moyopy.Cell(lattice.tolist(), positions, numbers), roles
-
-
-def _distance(difference: FloatArray, lattice: FloatArray) -> float:
-    """Length (Å) of a fractional difference taken to the nearest integers."""
-    return float(np.linalg.norm((difference - np.round(difference)) @ lattice))
-
-
-@functools.cache
-def template(name: str) -> Template:
-    """Primitive cell and symmetry-allowed freedom of the structure type called ``name``."""
-    kind = next((t for t in STRUCTURE_TYPES if t.name == name), None)
-    if kind is None:
-        raise KeyError(f"no structure type called {name!r}")
-    cell, role_of = _conventional_cell(kind)
-    primitive = moyopy.MoyoDataset(cell, symprec=_SYMPREC).prim_std_cell
-    roles = tuple(role_of[z] for z in primitive.numbers)
-    lattice = np.asarray(primitive.basis, dtype=np.float64)
-    coords = np.asarray(primitive.positions, dtype=np.float64)
-    strains, shifts = _allowed_freedom(primitive, lattice, coords)
-    return Template(name, lattice, coords, roles, strains, shifts)
-
-
-def _allowed_freedom(
-    cell: moyopy.Cell, lattice: FloatArray, coords: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Bases of the invariant strains and Cartesian displacements, by averaging over the group."""
-    operations = moyopy.MoyoDataset(cell, symprec=_SYMPREC).operations
-    rotations = np.asarray(operations.rotations, dtype=np.float64)
-    translations = np.asarray(operations.translations, dtype=np.float64)
-    numbers = np.asarray(cell.numbers)
-    n = len(coords)
-    to_cartesian, to_fractional = lattice.T, np.linalg.inv(lattice.T)
-    strain_mean = np.zeros((9, 9))
-    shift_mean = np.zeros((3 * n, 3 * n))
-    for rotation, translation in zip(rotations, translations, strict=True):
-        cartesian = to_cartesian @ rotation @ to_fractional
-        strain_mean += np.kron(cartesian, cartesian)
-        images = coords @ rotation.T + translation
-        delta = images[:, None, :] - coords[None, :, :]
-        delta -= np.round(delta)
-        distance = np.linalg.norm(delta @ lattice, axis=-1)
-        distance[numbers[:, None] != numbers[None, :]] = np.inf
-        for source, target in enumerate(np.argmin(distance, axis=1)):
-            block = np.s_[3 * target : 3 * target + 3, 3 * source : 3 * source + 3]
-            shift_mean[block] += cartesian
-    transpose = np.eye(9).reshape(3, 3, 3, 3).transpose(1, 0, 2, 3).reshape(9, 9)
-    strain_mean = strain_mean / len(rotations) @ (np.eye(9) + transpose) / 2
-    drift = np.kron(np.full((n, n), 1.0 / n), np.eye(3))
-    shift_mean = (np.eye(3 * n) - drift) @ (shift_mean / len(rotations))
-    return (
-        _unit_eigenspace(strain_mean).reshape(-1, 3, 3),
-        _unit_eigenspace(shift_mean).reshape(-1, n, 3),
-    )
-
-
-def _unit_eigenspace(projector: FloatArray) -> FloatArray:
-    """Orthonormal rows spanning the space that an orthogonal projector keeps."""
-    values, vectors = np.linalg.eigh((projector + projector.T) / 2)
-    return vectors[:, values > 0.5].T.copy()
