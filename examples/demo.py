@@ -14,8 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from crystalcodec import IRCR, Dataset, prototypes, read
+from crystalcodec import IRCR, Dataset, read
 from crystalcodec.data import import_dataset
+from crystalcodec.data.dataset import PROTOTYPES
 from crystalcodec.failures import count_reasons
 from crystalcodec.testing import round_trip_errors
 from crystalcodec.workflow import Run, RunConfig, compare, predict, train
@@ -59,7 +60,7 @@ def step(text: str) -> None:
 
 def imported() -> Dataset:
     path = OUT / "prototypes.parquet"
-    import_dataset(prototypes().path, path)
+    import_dataset(PROTOTYPES, path)
     dataset = Dataset.read(path, verify=True)
     energies = dataset.numeric(TARGET)
     counts = dataset.crystals.element_counts.sum(axis=0)
@@ -115,7 +116,9 @@ def trained(name: str, model: str, epochs: int, learning_rate: float) -> Run:
 
 
 def rock_salt(run: Run) -> None:
-    table = Table("file", "cell read", "decoded from IRCR", "farthest site (Å)", "predicted eV/atom")
+    table = Table(
+        "file", "cell read", "decoded from IRCR", "farthest site (Å)", "predicted eV/atom"
+    )
     for name in ("NaCl.cif", "NaCl.POSCAR"):
         crystals = read(HERE / name).crystals
         decoded = IRCR().decode(IRCR().encode(crystals)).crystals

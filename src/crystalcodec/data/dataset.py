@@ -26,7 +26,17 @@ from crystalcodec.data.columns import (
 )
 from crystalcodec.registry import did_you_mean
 
-__all__ = ["CRYSTAL_COLUMNS", "Dataset", "DatasetHash", "DatasetMetadata", "prototypes"]
+__all__ = [
+    "CRYSTAL_COLUMNS",
+    "PROTOTYPES",
+    "Dataset",
+    "DatasetHash",
+    "DatasetMetadata",
+    "prototypes",
+]
+
+PROTOTYPES: Final = Path(__file__).with_name("prototypes.parquet")
+"""The file of :func:`prototypes`."""
 
 CRYSTAL_COLUMNS: Final = ("id", "lattice", "frac_coords", "numbers")
 """Names of the columns that hold the crystals; no property can have one of them."""
@@ -385,4 +395,4 @@ def prototypes() -> Dataset:
     DatasetError
         If the package was installed without it.
     """
-    return Dataset.read(Path(__file__).with_name("prototypes.parquet"))
+    return Dataset.read(PROTOTYPES)
