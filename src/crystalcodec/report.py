@@ -62,7 +62,7 @@ def write_report(
         "<h2>Figures</h2>",
         *(_figure(caption, file) for caption, file in figures.items()),
         "<h2>Configuration</h2>",
-        _settings(config),
+        _settings({**config, "model": record["model"], "representation": record["representation"]}),
         "<h2>Data, versions, command</h2>",
         _data_table(record["data"]),
         f"<p>{_text(', '.join(f'{k} {v}' for k, v in record['versions'].items()))}</p>",

@@ -11,7 +11,7 @@ import pytest
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.io import write
-from crystalcodec.workflow import predict, predict_files
+from crystalcodec.workflow import RunConfig, predict, predict_files, train
 from crystalcodec.workflow.prediction import PredictionError
 
 
@@ -54,6 +54,14 @@ def test_a_crystal_that_does_not_fit_has_a_reason_and_no_number(run, made_datase
     assert rows[1]["energy"] is None
     assert "at most 4 fit" in rows[1]["detail"]
     assert len(predict(run, Crystals.empty())) == 0
+    with pytest.raises(PredictionError, match="1 ids for 3 crystals"):
+        predict(run, mixed, ids=["a"])
+
+
+def test_copies_need_augmentation(values, tmp_path, made_dataset):
+    run = train(RunConfig.of(values), tmp_path / "run")
+    with pytest.raises(PredictionError, match="trained without augmentation"):
+        predict(run, made_dataset(2).crystals, copies=3)
 
 
 @pytest.fixture

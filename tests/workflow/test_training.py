@@ -46,6 +46,9 @@ def test_a_run_folder_holds_everything(run):
     }
     record = json.loads((run.folder / "run.json").read_text())
     assert record["status"] == "finished"
+    assert run.record == record
+    assert record["model"] == {"name": "mlp", "hidden": [64, 32], "dropout": 0.0}
+    assert record["representation"]["max_elements"] == 3
     assert record["versions"]["torch"] == torch.__version__
     assert record["data"]["train"]["n_used"] == 280
     assert len(record["data"]["train"]["content_hash"]) == 64

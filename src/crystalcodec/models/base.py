@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from crystalcodec.registry import MODELS, did_you_mean, load
 from crystalcodec.representations.base import Representation
 
-__all__ = ["ModelError", "Predictor", "build_model", "count_parameters", "dense_head"]
+__all__ = [
+    "ModelError",
+    "Predictor",
+    "all_parameters",
+    "build_model",
+    "count_parameters",
+    "dense_head",
+]
 
 
 class ModelError(ValueError):
@@ -74,16 +81,26 @@ def build_model(
         does not fit.
     """
     model: type[Predictor] = load(MODELS, name)
-    known = list(inspect.signature(model).parameters)[2:]
+    parameters = all_parameters(name, **parameters)
+    reason = model.fits(representation)
+    if reason:
+        raise ModelError(f"model {name!r} does not fit {representation.name!r}: {reason}")
+    return model(representation, n_targets, **parameters)
+
+
+def all_parameters(name: str, **parameters: Any) -> dict[str, Any]:
+    """The given parameters of a model, and the defaults of the others; for a run's record.
+
+    Raises as :func:`build_model` does.
+    """
+    # The first two are the representation and the number of targets.
+    known = dict(list(inspect.signature(load(MODELS, name)).parameters.items())[2:])
     for parameter in parameters:
         if parameter not in known:
             raise ModelError(
                 f"model {name!r} has no parameter {parameter!r}{did_you_mean(parameter, known)}"
             )
-    reason = model.fits(representation)
-    if reason:
-        raise ModelError(f"model {name!r} does not fit {representation.name!r}: {reason}")
-    return model(representation, n_targets, **parameters)
+    return {key: parameters.get(key, entry.default) for key, entry in known.items()}
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -94,7 +94,10 @@ class Loop:
                 "batches of one, over which batch normalisation has no spread: wanted at least 2"
             )
         self._average = copy.deepcopy(self.network) if self.config.average else None
-        self._optimiser = _optimiser(self.network, self.config)
+        # A fused step unscales float16 gradients itself, which leaves nothing to clip by norm.
+        self._precision: Any = self.fabric.strategy.precision
+        fused = getattr(self._precision, "scaler", None) is None
+        self._optimiser = _optimiser(self.network, self.config, fused)
 
     def run(self) -> list[Row]:
         """Train to the end, from the checkpoint where there is one; gives the history.
@@ -220,6 +223,7 @@ class Loop:
             "network": self.network.state_dict(),
             "average": self._average.state_dict() if self._average is not None else None,
             "optimiser": self._optimiser.state_dict(),
+            "precision": self._precision.state_dict(),
             "best": self._best,
             "history": self.history,
             "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
@@ -246,6 +250,7 @@ class Loop:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
+        self._precision.load_state_dict(state["precision"])
         self._best, self.history = state["best"], state["history"]
         torch.set_rng_state(state["random"]["cpu"])
         if self._on_cuda and state["random"]["cuda"] is not None:
@@ -285,7 +290,9 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
     return generator
 
 
-def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimiser(
+    network: nn.Module, config: TrainingConfig, fused: bool = True
+) -> torch.optim.Optimizer:
     """Adam or AdamW; weight decay on matrices alone, not on biases and normalisation."""
     trained = [p for p in network.parameters() if p.requires_grad]
     groups = [
@@ -293,7 +300,7 @@ def _optimiser(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=fused)
 
 
 @torch.no_grad()

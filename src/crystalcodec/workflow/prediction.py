@@ -152,11 +152,21 @@ def predict(
     ------
     RunError
         A folder that holds no finished run, or damaged files.
+    PredictionError
+        Another number of ids than of crystals, or copies of a run without augmentation.
     """
     run = run if isinstance(run, Run) else open_run(run)
+    names = tuple(map(str, range(len(crystals)) if ids is None else ids))
     augmentation = run.config.augmentation
+    if copies and not augmentation.names:
+        raise PredictionError(
+            f"{copies} copies asked for, but the run was trained without augmentation: its config "
+            "names none to draw them by"
+        )
     if copies is not None:
         augmentation = augmentation.model_copy(update={"copies": copies})
+    if len(names) != len(crystals):
+        raise PredictionError(f"{len(names)} ids for {len(crystals)} crystals: wanted one for each")
     values, failures = predict_with(
         run.predictor,
         run.representation,
@@ -167,7 +177,6 @@ def predict(
         run.config.seed,
         run.config.machine.precision,
     )
-    names = tuple(map(str, range(len(crystals)))) if ids is None else tuple(map(str, ids))
     return Predictions(
         run.target, run.unit, values, failures, names, ("",) * len(values), crystals.formulas
     )

@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import torch
 
 from crystalcodec.io.whole import whole_file
 from crystalcodec.models.base import Predictor, build_model
@@ -20,9 +21,6 @@ from crystalcodec.representations.base import Representation
 from crystalcodec.workflow.checkpoints import FORMAT, load_weights, save_weights
 from crystalcodec.workflow.config import ConfigError, NamedConfig, RunConfig
 from crystalcodec.workflow.targets import TargetTransform
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["Run", "RunError", "build_representation", "open_run", "write_json"]
 
@@ -171,8 +169,6 @@ def finite(value: Any) -> Any:
 
 def save_model(folder: Path, predictor: Predictor, scaling: Scaling) -> dict[str, str]:
     """Write weights and scaling; gives the SHA-256 of each file."""
-    import torch
-
     arrays = {name: torch.from_numpy(array) for name, array in scaling.to_arrays().items()}
     save_weights(folder / SCALING, arrays, scaling.describe())
     save_weights(folder / MODEL, predictor.state_dict(), {"model": predictor.name})
@@ -205,10 +201,14 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
     try:
         transform = TargetTransform(**record["target"]["transform"])
         config = RunConfig.of(record["config"])
+        # With every default written out, so that it does not matter if a default changes.
+        representation = build_representation(NamedConfig(**record["representation"]))
+        model = {**record["config"]["model"], **record.get("model", {})}
     except (KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
-    representation = build_representation(config.representation)
-    predictor = build_model(config.model.name, representation, 1, **config.model.parameters)
+    # The random start is overwritten; the caller's random numbers go on as if it had not been.
+    with torch.random.fork_rng():
+        predictor = build_model(model.pop("name"), representation, 1, **model)
     weights, _ = load_weights(folder / MODEL)
     try:
         predictor.load_state_dict(weights)

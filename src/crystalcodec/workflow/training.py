@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from crystalcodec.evaluation.regression import mae, rmse
 from crystalcodec.failures import count_reasons
 from crystalcodec.io.whole import whole_file
-from crystalcodec.models.base import Predictor, build_model, count_parameters
+from crystalcodec.models.base import Predictor, all_parameters, build_model, count_parameters
 from crystalcodec.models.scaling import Scaling, fit_scaling
 from crystalcodec.representations.base import Encoded, Representation
 from crystalcodec.workflow.checkpoints import FORMAT
@@ -148,17 +148,19 @@ def train(
             say(f"going on with the run in {folder}")
         scaling = _fit_scaling(config, representation, data["train"])
         record = {
-            "format": FORMAT,
+            **_provenance(command),
             "status": "training",
             "identity": wanted,
             "config": config.values(),
             "target": {"column": column, "unit": unit, "transform": transform.describe()},
             "representation": representation.config(),
+            "model": {
+                "name": predictor.name,
+                **all_parameters(config.model.name, **config.model.parameters),
+            },
             "scaling": scaling.describe(),
             "n_parameters": count_parameters(predictor),
             "data": described,
-            "versions": _versions(),
-            "command": list(sys.argv if command is None else command),
         }
         folder.mkdir(parents=True, exist_ok=True)
         _remove_partial_files(folder)
@@ -166,12 +168,11 @@ def train(
         with whole_file(folder / "config.toml") as partial:
             Path(partial).write_text(config.to_toml(), encoding="utf-8")
         history = _fit(folder, config, record, predictor, scaling, transform, data, progress)
-        predictor.cpu()
         record["files"] = save_model(folder, predictor, scaling)
         run = Run(folder, config, record, representation, predictor, scaling, transform)
         write_results(run, data, history)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    return run
+    return open_run(folder)
 
 
 def train_seeds(
@@ -281,13 +282,16 @@ def _left_out(data: Mapping[str, Labelled]) -> list[str]:
     return lines
 
 
-def _versions() -> dict[str, str]:
+def _provenance(command: Sequence[str] | None) -> dict[str, Any]:
+    """Format, versions and command, for the record of a run."""
     packages = ("crystalcodec", "numpy", "torch", "lightning", "safetensors")
-    return {
+    versions = {
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
         "platform": platform.platform(),
     }
+    command = list(sys.argv if command is None else command)
+    return {"format": FORMAT, "versions": versions, "command": command}
 
 
 def _remove_partial_files(folder: Path) -> None:
