@@ -1,0 +1,63 @@
+"""How much of the difference between the two regressors the convolution makes, and why.
+
+Five networks on MP-20 with one recipe (``recipes/convolution.toml``), so that nothing but the
+network, or the order of the rows, differs:
+
+- ``mlp``: Task 1.
+- ``mlp_wide``: Task 1 with a dense first layer as wide as the convolutions' output (4,608), which
+  has the parameters of Task 2 and no convolution.
+- ``cnn1d``: Task 2.
+- ``cnn1d_shuffled``: Task 2 on rows in a fixed random order: the same numbers, no neighbourhood.
+- ``mlp_shuffled``: Task 1 on the same rows; it must not care, which checks the control itself.
+
+    python benchmarks/convolution.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from record import record  # first: it sets the number of threads
+
+# isort: split
+from crystalcodec import registry
+from crystalcodec.workflow import RunConfig, compare, train
+from formation_energy import RECIPES, datasets
+
+WIDE = [4608, 1024, 256, 128, 32]
+SHUFFLED = {"representation": {"name": "ircr_shuffled"}}
+NETWORKS = {
+    "mlp": {"model": {"name": "mlp"}},
+    "mlp_shuffled": {"model": {"name": "mlp"}, **SHUFFLED},
+    "mlp_wide": {"model": {"name": "mlp", "hidden": WIDE}},
+    "cnn1d": {"model": {"name": "cnn1d"}},
+    "cnn1d_shuffled": {"model": {"name": "cnn1d"}, **SHUFFLED},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    arguments = parser.parse_args()
+    datasets()
+    registry.REPRESENTATIONS["ircr_shuffled"] = "controls:ShuffledIRCR"  # type: ignore[index]
+    folders = []
+    for name in arguments.networks:
+        for seed in arguments.seeds:
+            config = RunConfig.read(RECIPES / "convolution.toml", {**NETWORKS[name], "seed": seed})
+            folder = Path("runs") / "convolution" / name / f"seed-{seed}"
+            folders.append(train(config, folder, say=print).folder)
+    comparison = compare(folders)
+    print(comparison.table())
+    record(
+        "convolution",
+        {"recipe": "benchmarks/recipes/convolution.toml", **json.loads(comparison.to_json())},
+        packages=("torch", "lightning"),
+    )
+
+
+if __name__ == "__main__":
+    main()
