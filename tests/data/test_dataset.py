@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -56,9 +58,9 @@ def test_columns_are_read_only_copies(mixed: Dataset) -> None:
     [
         ({"x": np.zeros(9)}, r"shape \(9,\), wanted \(10,\)"),
         ({"x": np.zeros((10, 2))}, r"shape \(10, 2\)"),
-        ({"x": [1.0, "a"] * 5}, "mixes kinds"),
+        ({"x": [1.0, "a"] * 5}, "cannot be one column"),
         ({"x": [[1, 2]] * 10}, "holds list<"),
-        ({"x": [2**70] * 10}, "mixes kinds|too large"),
+        ({"x": [2**70] * 10}, "cannot be one column"),
         ({"x": [2**60 + 1, None] * 5}, "too large for float64"),
         ({"numbers": np.zeros(10)}, "cannot be called 'numbers'"),
     ],
@@ -73,6 +75,14 @@ def test_columns_that_do_not_fit_are_refused(
 def test_ids_must_be_one_each(mixed: Dataset) -> None:
     with pytest.raises(DatasetError, match="2 ids for 10 crystals"):
         Dataset.from_crystals(mixed.crystals, ids=["a", "b"])
+
+
+def test_text_must_be_text(mixed: Dataset) -> None:
+    stray = os.fsdecode(b"\xff")
+    with pytest.raises(DatasetError, match="no text that UTF-8 holds"):
+        Dataset.from_crystals(mixed.crystals[:1], ids=[stray])
+    with pytest.raises(DatasetError, match="cannot be one column"):
+        Dataset.from_crystals(mixed.crystals[:1], properties={"t": [stray]})
 
 
 def test_a_unit_needs_its_column(mixed: Dataset) -> None:

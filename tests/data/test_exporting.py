@@ -70,3 +70,6 @@ def test_what_is_there_is_not_replaced(stored: Path, tmp_path: Path) -> None:
 def test_unknown_formats_are_refused(stored: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no format 'exyz'; did you mean 'extxyz'"):
         export_dataset(stored, tmp_path / "x", format="exyz")
+    with pytest.raises(DatasetError, match=r"x\.cfi: the ending tells no format"):
+        export_dataset(stored, tmp_path / "x.cfi")
+    assert export_dataset(stored, tmp_path / "x.cfi", format="cif") == 10

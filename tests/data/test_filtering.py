@@ -102,6 +102,7 @@ def test_what_is_there_is_not_replaced(salts: Path, tmp_path: Path) -> None:
         ({"conditions": ["<= 1"]}, "wanted a property, a comparison"),
         ({"conditions": ["0 < e_hull < 1"]}, "wanted a property, a comparison"),
         ({"containing": ["Xx"]}, "no element 'Xx'"),
+        ({}, "no filter given"),
         ({"only": ["na"]}, "no element 'na'; did you mean 'Na'"),
     ],
 )

@@ -185,6 +185,25 @@ def test_changed_inputs_start_afresh(tables: list[Path], tmp_path: Path, change:
     assert report.content_hash == whole.content_hash
 
 
+def test_an_import_into_the_folder_it_reads_leaves_its_own_files_alone(
+    tables: list[Path], tmp_path: Path
+) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    (tmp_path / "broken.cif").write_text("data_y\n")
+    with pytest.raises(KeyboardInterrupt):
+        import_dataset(tmp_path, tmp_path / "d.parquet", progress=stop)
+    report = import_dataset(tmp_path, tmp_path / "d.parquet")
+    assert (report.n, report.n_failed, report.n_parts, report.n_parts_before) == (240, 1, 7, 3)
+    (tmp_path / "d.parquet").unlink()
+    again = import_dataset(tmp_path, tmp_path / "d.parquet")
+    assert again.content_hash == report.content_hash
+    with pytest.raises(DatasetError, match=r"d\.parquet is among the files to read"):
+        import_dataset(tmp_path, tmp_path / "d.parquet", force=True)
+
+
 def test_other_columns_of_the_same_parts_need_no_new_reading(
     tables: list[Path], tmp_path: Path
 ) -> None:
@@ -204,6 +223,14 @@ def test_two_imports_do_not_share_their_parts(tables: list[Path], tmp_path: Path
             import_dataset(tables, tmp_path / "d.parquet")
 
     assert import_dataset(tables, tmp_path / "d.parquet", progress=again).n == 240
+
+
+def test_files_of_others_are_not_thrown_away(tables: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "d.parquet.import").mkdir()
+    (tmp_path / "d.parquet.import" / "thesis.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=r"files that no import wrote, such as thesis\.txt"):
+        import_dataset(tables, tmp_path / "d.parquet")
+    assert (tmp_path / "d.parquet.import" / "thesis.txt").read_text() == "mine"
 
 
 def test_failures_are_listed_and_counted(

@@ -140,6 +140,11 @@ def test_too_few_crystals_or_groups_are_refused(many: Dataset, rock_salt: Crysta
         split_dataset(many[:0])
 
 
+def test_repeated_ids_are_refused(many: Dataset) -> None:
+    with pytest.raises(DatasetError, match="several crystals have one id"):
+        split_dataset(many[[0, 1, 1, 2]])
+
+
 def test_a_split_is_kept_with_what_it_belongs_to(many: Dataset, tmp_path: Path) -> None:
     split = split_dataset(many, "formula", seed=4)
     split.write(tmp_path / "split.json")

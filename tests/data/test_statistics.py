@@ -76,6 +76,12 @@ def test_too_few_values_have_no_figure(
     assert x.variance == (variance if variance is None else pytest.approx(variance, abs=1e-20))
 
 
+def test_figures_beyond_float64_are_none(make_crystals: MakeCrystals) -> None:
+    x = one(with_column(make_crystals, [1e300, -1e300, 1e300]), "x")
+    assert (x.variance, x.standard_deviation, x.skewness) == (None, None, None)
+    assert (x.minimum, x.maximum, x.median) == (-1e300, 1e300, 1e300)
+
+
 def test_truth_values_count_as_numbers_and_texts_are_counted(mixed: Dataset) -> None:
     stable = one(mixed, "stable")
     assert (stable.count, stable.missing, stable.mean) == (8, 2, 6 / 8)
@@ -110,7 +116,7 @@ def test_histograms_are_drawn(mixed: Dataset, tmp_path: Path) -> None:
     names = {path.stem for path in paths}
     assert names == {
         *("energy", "count", "holes", "metal", "stable"),
-        *("sites of a crystal", "crystals with element"),
+        *("sites_of_a_crystal", "crystals_with_element"),
     }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
@@ -128,11 +134,12 @@ def test_names_of_properties_do_not_lead_out_of_the_folder(
     make_crystals: MakeCrystals, tmp_path: Path
 ) -> None:
     dataset = Dataset.from_crystals(
-        make_crystals(2), properties={"../../up": [1.0, 2.0], "..": [1.0, 2.0], "a/b": [0.0, 1.0]}
+        make_crystals(2),
+        properties={"../../up": [1.0, 2.0], "..": [1.0, 2.0], "a/b": [0.0, 1.0], "a_b": [1.0, 2.0]},
     )
     paths = draw_histograms(dataset, tmp_path / "figures")
     assert {path.parent for path in paths} == {tmp_path / "figures"}
-    assert len(set(paths)) == 5
+    assert len(set(paths)) == 6
 
 
 def test_histograms_need_crystals(mixed: Dataset, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset, DatasetError, DatasetWriter, iter_dataset
@@ -134,6 +137,34 @@ def test_duckdb_reads_it_and_what_it_selects_is_a_dataset(mixed: Dataset, tmp_pa
     selected = Dataset.read(out)
     assert selected == mixed[4:]
     assert selected.metadata.units == {}
+
+
+@given(
+    texts=st.lists(st.none() | st.text(st.characters(codec="utf-8")), min_size=3, max_size=3),
+    numbers=st.lists(st.none() | st.floats(), min_size=3, max_size=3),
+    whole=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=3),
+    truth=st.lists(st.none() | st.booleans(), min_size=3, max_size=3),
+    name=st.text(st.characters(codec="utf-8"), min_size=1),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_values_come_back(
+    texts: list[str | None],
+    numbers: list[float | None],
+    whole: list[int],
+    truth: list[bool | None],
+    name: str,
+) -> None:
+    crystals = Crystals.single(3 * np.eye(3), [[0, 0, 0]], [84])[[0, 0, 0]]
+    properties = {"t": texts, "x": numbers, "w": whole, "b": truth, f"p{name}": numbers}
+    dataset = Dataset.from_crystals(crystals, properties=properties)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.write(Path(folder) / "d.parquet")
+        read = Dataset.read(Path(folder) / "d.parquet", verify=True)
+        batches = list(iter_dataset(Path(folder) / "d.parquet", 2))
+    assert read == dataset
+    for column, values in dataset.properties.items():
+        np.testing.assert_equal(read.column(column), values)
+    assert [len(batch) for batch in batches] == [2, 1]
 
 
 def test_an_empty_dataset_can_be_kept(tmp_path: Path) -> None:

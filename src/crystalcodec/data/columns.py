@@ -93,14 +93,9 @@ def as_column(values: npt.ArrayLike | Sequence[Any], name: str, n: int) -> Colum
     listed = values.tolist() if isinstance(values, np.ndarray) else list(cast(Any, values))
     try:
         array = pa.array(listed, from_pandas=True)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-        OverflowError,
-    ) as error:
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise DatasetError(
-            f"property {name!r} mixes kinds of values ({error}); wanted numbers, true and false, "
+            f"property {name!r} cannot be one column ({error}); wanted numbers, true and false, "
             "or text throughout, with None where a value is missing"
         ) from None
     return column_from_arrow(array, kind_of_arrow(array.type, name, array.null_count, n))

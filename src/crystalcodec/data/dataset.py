@@ -118,7 +118,7 @@ class Dataset:
     def __post_init__(self) -> None:
         n = len(self.crystals)
         ids = np.empty(len(self.ids), object)
-        ids[:] = list(map(str, self.ids))
+        ids[:] = [_checked_id(one) for one in self.ids]
         if len(ids) != n:
             raise DatasetError(f"{len(ids)} ids for {n} crystals: wanted one for each")
         ids.flags.writeable = False
@@ -296,6 +296,15 @@ class Dataset:
         return np.asarray(column, np.float64)  # None becomes NaN
 
 
+def _checked_id(given: object) -> str:
+    name = str(given)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"id {name!r} is no text that UTF-8 holds: give another one") from None
+    return name
+
+
 class DatasetHash:
     """SHA-256 of a dataset that comes in batches; how it is cut does not matter.
 
@@ -318,7 +327,7 @@ class DatasetHash:
         self._crystals.update(dataset.crystals)
         self._ids.update(dataset.ids)
         for name, column_hash in self._columns.items():
-            column_hash.update(dataset.properties[name])
+            column_hash.update(dataset.column(name))
         return self
 
     def hexdigest(self) -> str:

@@ -54,6 +54,11 @@ def export_dataset(
     if format is not None and format not in EXPORT_FORMATS:
         raise DatasetError(f"no format {format!r}{did_you_mean(format, EXPORT_FORMATS)}")
     target = Path(out)
+    if format is None and target.suffix and format_of(target.name) is None and not target.is_dir():
+        raise DatasetError(
+            f"{target.name}: the ending tells no format; wanted .cif, .poscar, .extxyz, .db, .json "
+            f"or .csv, or one of the formats {', '.join(EXPORT_FORMATS)} beside it"
+        )
     if not target.is_dir():
         require_new(target, force=force)
     elif any(target.iterdir()) and not force:

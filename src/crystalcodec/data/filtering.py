@@ -168,9 +168,13 @@ def filter_dataset(
     Raises
     ------
     DatasetError
-        A filter that does not go with the dataset, one that leaves no crystal, or an ``out`` that
-        exists.
+        A filter that does not go with the dataset, none at all, one that leaves no crystal, or an
+        ``out`` that exists.
     """
+    if not unique and wanted == Filter():
+        raise DatasetError(
+            "no filter given: wanted limits of sites or elements, conditions, or unique"
+        )
     require_new(out, force=force)
     with DatasetReader(path) as reader:
         kept, losses, crystals = _kept_rows(reader, wanted, collect=unique)

@@ -25,6 +25,7 @@ from crystalcodec.data.parts import (
     PartOptions,
     Summary,
     failures_of,
+    folder_of,
     id_hash,
     read_part,
 )
@@ -40,7 +41,9 @@ Progress = Callable[[int, int], None]
 
 # Small files that are read as one part.
 _FILES_A_PART: Final = 256
+# Of the sources, in messages and in the metadata.
 _SHOWN: Final = 3
+_NOTED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -145,15 +148,15 @@ def import_dataset(
     ReadError
         A path that does not exist, an unknown format; in strict mode, the first failure.
     DatasetError
-        No crystal at all, an unknown property or unit, an ``out`` that exists, another import to
-        ``out`` under way, or a worker process that died.
+        No crystal at all, an unknown property or unit, an ``out`` that exists or is to be read,
+        another import to ``out`` under way, or a worker process that died.
     OSError
         A full disk: nothing of the dataset is there; the parts read so far are kept.
     """
     out = Path(out)
     require_new(out, force=force)
-    parts = _parts(list_members(sources, format=format))
     failures_path = Path(failures) if failures else out.with_name(out.name + ".failures.csv")
+    parts = _parts(_without_own(list_members(sources, format=format), out, failures_path))
     with Checkpoint(out, parts, PartOptions(structure_column, id_column, min_distance)) as kept:
         n_before = len(kept.finished())
         _read_parts(kept, strict=strict, jobs=jobs, progress=progress)
@@ -192,6 +195,20 @@ def import_dataset(
         n_parts_before=n_before,
         content_hash=writer.content_hash,
     )
+
+
+def _without_own(members: Sequence[Member], out: Path, failures: Path) -> list[Member]:
+    """Members without the files that an import to ``out`` itself makes in a folder it reads."""
+    out = out.absolute()
+    paths = {member.path: Path(member.path).absolute() for member in members}
+    if out in paths.values():
+        raise DatasetError(f"{out} is among the files to read: give another output")
+    own = {
+        given
+        for given, path in paths.items()
+        if path == failures.absolute() or path.parent == folder_of(out)
+    }
+    return [member for member in members if member.path not in own]
 
 
 def _parts(members: Sequence[Member]) -> list[list[Member]]:
@@ -346,8 +363,10 @@ def _nothing(sources: Source | Sequence[Source], summary: Summary, failures: Pat
 def _notes(
     sources: Source | Sequence[Source], min_distance: float, columns: _Columns
 ) -> dict[str, object]:
+    listed = _listed(sources)
     return {
-        "sources": _listed(sources),
+        "sources": listed[:_NOTED],
+        "n_sources": len(listed),
         "min_distance": min_distance,
         "renamed_columns": columns.names,
         "kept_as_text": list(columns.mixed),

@@ -83,11 +83,11 @@ class Checkpoint:
     Raises
     ------
     DatasetError
-        If another import to ``out`` is under way.
+        If another import to ``out`` is under way, or if the folder holds files of another kind.
     """
 
     def __init__(self, out: Path, parts: Sequence[Sequence[Member]], options: PartOptions) -> None:
-        self.folder = out.with_name(out.name + ".import")
+        self.folder = folder_of(out)
         self.parts = parts
         self.options = options
         self._key = _key(parts, options)
@@ -105,10 +105,15 @@ class Checkpoint:
     def _throw_away_others(self) -> None:
         """Parts of other sources or options; says whose the folder is now."""
         manifest = self.folder / "manifest.json"
-        if not manifest.exists() or json.loads(manifest.read_text()).get("key") != self._key:
-            for old in self.folder.iterdir():
-                if old.name != "lock":
-                    old.unlink()
+        others = [p for p in self.folder.iterdir() if p.name != "lock" and p.name[0] != "."]
+        if others and not manifest.exists():
+            raise DatasetError(
+                f"{self.folder} holds files that no import wrote, such as {others[0].name}, and "
+                "the import needs that name: move it, or give another output"
+            )
+        if not others or json.loads(manifest.read_text()).get("key") != self._key:
+            for old in others:
+                old.unlink()
             with whole_file(manifest) as temporary:
                 temporary.write_text(json.dumps({"key": self._key}))
 
@@ -186,6 +191,11 @@ class Checkpoint:
                     options = pa.ipc.IpcReadOptions(included_fields=wanted)
                 with pa.ipc.open_file(str(path), options=options) as file:
                     yield file.read_all()
+
+
+def folder_of(out: Path) -> Path:
+    """The folder in which an import to ``out`` keeps its parts."""
+    return out.with_name(out.name + ".import")
 
 
 def read_part(folder: Path, number: int, members: Sequence[Member], options: PartOptions) -> int:

@@ -184,6 +184,8 @@ def split_dataset(
             else f"a split by {kind} uses no column, got {column!r}"
         )
     _check_fractions(fractions)
+    if len(set(dataset.ids.tolist())) < len(dataset):
+        raise DatasetError("several crystals have one id, and a split goes by ids: give other ids")
     targets = np.array(list(fractions.values()))
     left_out = np.zeros(len(dataset), bool)
     if kind == "time":

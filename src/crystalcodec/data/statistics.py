@@ -30,7 +30,7 @@ _COMMON_TEXTS: Final = 5
 _MOST_BINS: Final = 60
 # Where the whole range is wider than this many interquartile ranges, a histogram of all of it
 # shows one bar.
-_WIDEST: Final = 25.0
+_WIDEST: Final = 12.0
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,11 @@ def describe_column(name: str, column: Column, unit: str = "") -> PropertyStatis
 
 def _with_moments(empty: PropertyStatistics, values: Floats) -> PropertyStatistics:
     n = len(values)
-    below, above = _whiskers(values)
-    mean = float(values.mean())
-    variance = float(values.var(ddof=1)) if n > 1 else None
+    with np.errstate(over="ignore", invalid="ignore"):  # a square beyond 1e308 has no figure
+        below, above = _whiskers(values)
+        mean = _finite(values.mean())
+        variance = _finite(values.var(ddof=1)) if n > 1 else None
+        skewness = _skewness(values) if variance is not None else None
     return PropertyStatistics(
         empty.name,
         empty.kind,
@@ -200,11 +202,15 @@ def _with_moments(empty: PropertyStatistics, values: Floats) -> PropertyStatisti
         variance=variance,
         minimum=float(values.min()),
         maximum=float(values.max()),
-        skewness=_skewness(values),
+        skewness=skewness,
         outliers=int(((values < below) | (values > above)).sum()),
-        outliers_below=below,
-        outliers_above=above,
+        outliers_below=_finite(below),
+        outliers_above=_finite(above),
     )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _whiskers(values: Floats) -> tuple[float, float]:
@@ -247,7 +253,7 @@ def draw_histograms(dataset: Dataset, folder: str | Path) -> list[Path]:
     """
     if not len(dataset):
         raise DatasetError("a dataset without crystals has no histograms")
-    paths = []
+    paths: list[Path] = []
     for name, column in dataset.properties.items():
         if kind_of(column) == "text":
             continue
@@ -257,11 +263,13 @@ def draw_histograms(dataset: Dataset, folder: str | Path) -> list[Path]:
             unit = dataset.metadata.units.get(name, "")
             label = f"{name} ({unit})" if unit else name
             path = Path(folder) / f"{_file_name(name)}.png"
+            if path in paths:
+                path = path.with_stem(f"{path.stem}-{len(paths)}")
             _draw(path, label, finite, n_without=len(values) - len(finite))
             paths.append(path)
-    sites = Path(folder) / "sites of a crystal.png"
+    sites = Path(folder) / "sites_of_a_crystal.png"
     _draw(sites, "sites of a crystal", dataset.crystals.n_sites.astype(float), n_without=0)
-    elements = Path(folder) / "crystals with element.png"
+    elements = Path(folder) / "crystals_with_element.png"
     _draw_elements(elements, _element_counts(dataset))
     return [*paths, sites, elements]
 

@@ -39,7 +39,7 @@ def prototype_labels(
     the first in order of the alphabet is taken, so that a crystal has the same label however it
     is given. Two crystals of one prototype can still have different labels in those orthorhombic,
     monoclinic and triclinic groups whose axes can be exchanged, where the order of their lengths
-    differs.
+    differs, and so have mirror images in enantiomorphic space groups.
 
     Parameters
     ----------
