@@ -64,6 +64,21 @@ def test_the_command_line_ends_in_one_line_and_code_2_on_bad_input():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_ctrl_c_says_that_the_work_can_go_on():
+    code = (
+        "from crystalcodec import cli\n"
+        "def interrupted(): raise KeyboardInterrupt\n"
+        "cli.app.command('wait')(interrupted)\n"
+        "cli.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "wait"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 130
+    assert "the same command goes on" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_the_version_is_the_one_of_the_changelog():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert crystalcodec.__version__ == version

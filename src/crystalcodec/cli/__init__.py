@@ -14,6 +14,8 @@ from crystalcodec.cli import data, train
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130  # what typer exits with after Ctrl-C, as shells do
+
 app = typer.Typer(
     name="crystalcodec",
     help="Encode crystals to arrays, decode arrays back to crystals, and learn from them.",
@@ -49,9 +51,10 @@ def main() -> None:
     """Run the command line; errors of ours end in one line and exit code 2."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise
     except (ValueError, OSError) as error:
         # A wrong file, name or number of the user's; any other error is a fault of this library
         # and keeps its traceback.
