@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--column", default="cif")
     parser.add_argument("--sample", type=int, help="only so many texts, drawn with seed 0")
-    parser.add_argument("--chunk", type=int, default=500)
+    parser.add_argument("--chunk", type=int, default=1024)
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     if os.environ.get("OMP_NUM_THREADS") != "1":

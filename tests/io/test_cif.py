@@ -327,6 +327,41 @@ def test_distance_below_which_atoms_are_on_top_of_each_other_can_be_chosen() -> 
     assert len(read_cif_texts([text], min_distance=0).crystals) == 1
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [["x,y,z", "-y,x,z"], ["x,y,z", "x,y,z", "-y,x,z"], ["-y,x,z", "x,y,z+1", "x,y,z"]],
+)
+def test_operations_that_are_no_group_are_taken_as_they_stand(listed: list[str]) -> None:
+    table = "\n".join(["loop_", "_symmetry_equiv_pos_as_xyz", *map("'{}'".format, listed), ""])
+    [crystal] = read_cif_texts([salt("Na1 Na 0 0 0.1 1\nCl1 Cl 0.3 0.1 0.5 1\n", table)]).crystals
+    assert crystal.numbers.tolist() == [11, 17, 17]
+    wanted = Crystals.single(
+        5.64 * np.eye(3), [[0, 0, 0.1], [0.3, 0.1, 0.5], [0.9, 0.3, 0.5]], [11, 17, 17]
+    )
+    assert_same_sites(crystal, wanted)
+
+
+@pytest.mark.parametrize("name", ["F m -3 m", "P 63/m m c", "R -3 c:H", "I a -3 d", "C 1 2/c 1"])
+def test_both_ways_to_find_special_positions_agree(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crystalcodec.io.cif_expansion import Operations, expand
+    from crystalcodec.io.cif_symmetry import operations_of
+
+    [operations] = operations_of({"_space_group_name_h-m_alt": name}, (90, 90, 90))
+    assert operations is not None
+    assert operations.products is not None
+    hexagonal = name.startswith(("P 6", "R"))
+    cell = (6.0, 6.0, 8.0, 90.0, 90.0, 120.0 if hexagonal else 90.0)
+    rng = np.random.default_rng(2)
+    coords = np.concatenate([rng.random((9, 3)), rng.integers(0, 24, (60, 3)) / 24])
+    by_group = expand(coords, operations, cell)
+    monkeypatch.setattr(Operations, "products", None)
+    by_distance = expand(coords, operations, cell)
+    np.testing.assert_array_equal(by_group[0], by_distance[0])
+    np.testing.assert_array_equal(by_group[1], by_distance[1])
+
+
 def test_listed_sites_that_symmetry_makes_one_are_refused() -> None:
     rows = "Na1 Na 0 0 0 1\nNa2 Na 0.5 0.5 0 1\nCl1 Cl 0.5 0.5 0.5 1\n"
     assert reason(salt(rows, operations("F m -3 m"))) == "atoms on top of each other"

@@ -288,11 +288,7 @@ class Dataset:
         """
         column = self.column(name)
         if kind_of(column) == "text":
-            numeric = {n: c for n, c in self.properties.items() if kind_of(c) != "text"}
-            raise DatasetError(
-                f"column {name!r} holds text, wanted numbers. With numbers there is: "
-                f"{', '.join(numeric) or 'none'}"
-            )
+            raise DatasetError(f"column {name!r} holds text, wanted numbers: choose another column")
         return np.asarray(column, np.float64)  # None becomes NaN
 
 

@@ -119,7 +119,7 @@ def _zip_entries(member: Member) -> Iterator[Entry]:
                 yield (
                     info.filename,
                     format_,
-                    decompressed(_bounded(stream, info.filename), info.filename),
+                    _unpacked(stream, info.filename, info.file_size),
                 )
 
 
@@ -145,7 +145,11 @@ def _tar_entries(member: Member) -> Iterator[Entry]:
             if stream is None:
                 yield info.name, format_, refused or DamagedError("not a file", "no bytes")
                 continue
-            yield info.name, format_, decompressed(_bounded(stream, info.name), info.name)
+            yield info.name, format_, _unpacked(stream, info.name, info.size)
+        if tar.fileobj is not None and tar.fileobj.tell() <= tar.offset:
+            raise DamagedError(
+                "cut off", "the archive has no end mark, so entries may be missing: get it again"
+            )
 
 
 @contextmanager
@@ -161,7 +165,7 @@ def _opened_tar(path: str) -> Iterator[tarfile.TarFile]:
 
 def _wanted(name: str, folder: bool) -> str | None:
     """Format of an entry that is to be read or refused; None for one that is passed over."""
-    parts = PurePosixPath(name).parts
+    parts = PurePosixPath(name.replace("\\", "/")).parts
     if folder or not parts or parts[0] == "__MACOSX":
         return None
     if any(part.startswith(".") and part.strip(".") for part in parts):
@@ -204,5 +208,7 @@ def _check_count(n: int) -> None:
         )
 
 
-def _bounded(stream: IO[bytes], name: str) -> IO[bytes]:
-    return io.BufferedReader(Limited(stream, MAX_ENTRY_BYTES, f"entry {name}"), MIB)
+def _unpacked(stream: IO[bytes], name: str, size: int) -> IO[bytes]:
+    """Bytes of an entry, all that were promised, decompressed where the entry is itself so."""
+    limited = Limited(stream, MAX_ENTRY_BYTES, f"entry {name}", promised=size)
+    return decompressed(io.BufferedReader(limited, MIB), name)

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.io.foreign import to_ase
-from crystalcodec.io.loaded import Loaded, Records
+from crystalcodec.io.loaded import Records
 from crystalcodec.io.streams import DamagedError
 
 if TYPE_CHECKING:
@@ -26,14 +26,27 @@ __all__ = ["read_ase_db", "write_ase_db"]
 # Key-value pairs of ASE allow no reserved words and no strings that look like numbers: what
 # does not go there goes into the data of the row, under this name.
 _DATA: Final = "crystalcodec"
+# What rows with damaged fields make ASE raise.
+_DAMAGED: Final = (
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+)
 _ID_KEYS: Final = ("material_id", "mp_id", "identifier", "name", "uid")
 
 
-def read_ase_db(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Rows of an ASE database, batch by batch; key-value pairs become properties.
+def read_ase_db(
+    records: Records, stream: IO[bytes], part: Part, options: Options
+) -> Iterator[None]:
+    """Add the rows of an ASE database to records; key-value pairs become properties.
 
     Calculated energies and forces, constraints, moments and tags are left behind.
     """
+    del options
     from ase.db import connect
 
     with ExitStack() as stack:
@@ -43,24 +56,31 @@ def read_ase_db(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loa
             path = str(Path(folder) / "rows.db")
             with Path(path).open("wb") as file:
                 shutil.copyfileobj(stream, file)
-        with Path(path).open("rb") as file:
-            if file.read(15) != b"SQLite format 3":
-                raise DamagedError("not an ASE database", "it is no SQLite file")
-        records = Records()
+        if _count(path) == 0:
+            raise DamagedError("no crystal in file", "no row in it")
+        index = 0
         try:
             database = connect(path, type="db", use_lock_file=False)
-            n = database.count()
             for index, row in enumerate(database.select()):
                 _add_row(records, row, index, part)
-                if len(records) >= options.batch_size:
-                    yield records.finish(options.min_distance)
-                    records = Records()
+                yield
         except sqlite3.Error as error:
             raise DamagedError("not an ASE database", str(error)) from error
-        if n == 0:
-            records.fail("no crystal in file", "no row in it", index=0, source=part.source)
-        if len(records):
-            yield records.finish(options.min_distance)
+        except _DAMAGED as error:
+            detail = f"{type(error).__name__} in row {index + 1}: {error}"
+            raise DamagedError("damaged database", detail) from error
+
+
+def _count(path: str) -> int:
+    """Number of rows; asked without ASE, which would make its tables where there are none."""
+    if not Path(path).stat().st_size:
+        raise DamagedError("not an ASE database", "nothing in it")
+    uri = f"{Path(path).resolve().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            return int(database.execute("select count(*) from systems").fetchone()[0])
+    except sqlite3.Error as error:
+        raise DamagedError("not an ASE database", str(error)) from error
 
 
 def _add_row(records: Records, row: Any, index: int, part: Part) -> None:
@@ -70,7 +90,7 @@ def _add_row(records: Records, row: Any, index: int, part: Part) -> None:
         records.fail("not periodic", detail, index=index, source=source)
         return
     properties = dict(row.key_value_pairs)
-    more = row.data.get(_DATA) if "data" in row else None
+    more = row.data.get(_DATA)
     if isinstance(more, dict):
         properties.update(more)
     name = properties.pop("crystal_id", None)

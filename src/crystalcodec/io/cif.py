@@ -22,7 +22,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.crystals import lattices_from_cell_parameters
 from crystalcodec.elements import SYMBOLS, reduced_formula
 from crystalcodec.io.cif_blocks import (
     AXES,
@@ -32,7 +31,8 @@ from crystalcodec.io.cif_blocks import (
     line_of,
     line_of_complaint,
 )
-from crystalcodec.io.cif_symmetry import Operations, expand, fits_formula, operations_of
+from crystalcodec.io.cif_expansion import Operations, expand
+from crystalcodec.io.cif_symmetry import fits_formula, operations_of
 from crystalcodec.io.cif_values import (
     CifError,
     Tags,
@@ -50,7 +50,8 @@ Floats = npt.NDArray[np.float64]
 
 _MAGNETIC: Final = ("_space_group_magn", "_atom_site_moment", "_space_group_symop_magn")
 _MODULATED: Final = ("_cell_modulation", "_cell_wave_vector", "_space_group_ssg")
-# Numbers of free sites that may be off from 1 by the rounding of float64 only.
+_ONES: Final = frozenset(("1", "1.0", "1.00", "1.000", "1.0000"))
+# How far an occupancy may be off from 1: the rounding of float64.
 _FULL: Final = 1e-6
 
 
@@ -145,28 +146,31 @@ def add_cif(
             own = f"{name}/{block}"
         try:
             cell, coords, numbers = _crystal(tags)
-        except CifError as error:
-            several = f" (block {block})" if len(blocks) > 1 else ""
-            line = line_of(text, block, error)
-            records.fail(
-                error.reason, error.detail + several, index=position, source=source, line=line
-            )
+        except Exception as unforeseen:
+            told = _as_cif_error(unforeseen)
+            detail = told.detail + (f" (block {block})" if len(blocks) > 1 else "")
+            line = line_of(text, block, told)
+            records.fail(told.reason, detail, index=position, source=source, line=line)
             continue
         records.add(
             cell, coords, numbers, index=position, name=own, source=source, properties=properties
         )
     if not blocks:
-        records.fail(
-            "no crystal in file",
-            "no data block with a cell and atom sites" if text.strip() else "nothing in it",
-            index=index or 0,
-            source=source,
-        )
+        detail = "no data block with a cell and atom sites" if text.strip() else "nothing in it"
+        records.fail("no crystal in file", detail, index=index or 0, source=source)
 
 
 @lru_cache(maxsize=65536)
 def _is_refused(tag: str) -> bool:
     return tag.startswith(_MAGNETIC + _MODULATED)
+
+
+def _as_cif_error(error: Exception) -> CifError:
+    """The error itself, or what is said where it was not thought of: it stops no other text."""
+    if isinstance(error, CifError):
+        return error
+    detail = f"{type(error).__name__}: {error}: not foreseen, please report it with the file"
+    return CifError("reader error", detail)
 
 
 def _crystal(tags: Tags) -> tuple[Sequence[float], list[float] | Floats, list[int]]:
@@ -187,10 +191,7 @@ def _crystal(tags: Tags) -> tuple[Sequence[float], list[float] | Floats, list[in
     if choices[0] is None:
         _check_formula(numbers, formula)
         return cell, coords, numbers
-    lattice = lattices_from_cell_parameters([cell])[0]
-    if not np.isfinite(lattice).all():
-        raise CifError("no volume", f"cell {cell} closes no cell", tag=CELL[0])
-    return cell, *_expanded(numbers, coords, choices, lattice, formula)
+    return cell, *_expanded(numbers, coords, choices, cell, formula)
 
 
 @np.errstate(all="ignore")
@@ -198,7 +199,7 @@ def _expanded(
     numbers: list[int],
     coords: list[float],
     choices: list[Operations | None],
-    lattice: Floats,
+    cell: Sequence[float],
     formula: dict[int, float] | None,
 ) -> tuple[Floats, list[int]]:
     """Sites under the operations; of two choices of the origin, those of the one that fits."""
@@ -211,7 +212,7 @@ def _expanded(
         if operations is None:
             images, owners = listed, np.arange(len(listed))
         else:
-            images, owners = expand(listed, operations, lattice)
+            images, owners = expand(listed, operations, cell)
         species = np.array(numbers)[owners].tolist()
         try:
             _check_formula(species, formula)
@@ -274,7 +275,7 @@ def _sites(tags: Tags) -> tuple[list[int], list[float]]:
 def _occupied(tags: Tags, n: int) -> list[int] | None:
     """Rows of sites that hold one whole atom; None for all. Partial occupancy is refused."""
     occupancies = column(tags, "_atom_site_occupancy")
-    if {*occupancies} <= {"1", "1.0", "1.00", "1.000", "1.0000"}:
+    if _ONES.issuperset(occupancies):
         return None
     kept = []
     for row, value in enumerate(occupancies):

@@ -74,7 +74,11 @@ def _tags(block: Any) -> Tags:
             values, names = loop.values, loop.tags
             width = len(names)
             for start, name in enumerate(names):
-                _put(tags, _key(name), values[start::width])
+                key = _key(name)
+                if key in tags:
+                    _put(tags, key, values[start::width])
+                else:
+                    tags[key] = values[start::width]
     return tags
 
 

@@ -7,24 +7,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from crystalcodec.crystals import wrap
+from crystalcodec.io.cif_expansion import Operations
 from crystalcodec.io.cif_values import CifError, Tags, is_null
 
-__all__ = ["Operations", "expand", "fits_formula", "operations_of"]
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Operations = tuple[Floats, Floats]
-"""Rotations (g, 3, 3) and translations (g, 3), on fractional coordinates."""
-
-# Å; images of one listed site closer than this are one atom on a special position, written with
-# few digits: three of them make up to 0.05 Å in a cell of 30 Å. Two atoms are never that close.
-_SPECIAL_POSITION: Final = 0.05
-_MAX_IMAGES: Final = 2_000_000
-# Pairs of images looked at together: bounds the memory, some 30 MB.
-_PAIRS_AT_ONCE: Final = 1_000_000
+__all__ = ["fits_formula", "operations_of"]
 
 _OPERATION_TAGS: Final = (
     "_space_group_symop_operation_xyz",
@@ -84,7 +71,7 @@ def _bare(value: str) -> str:
     return value.strip("'\" \t\r\n;").replace(" ", "").lower()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _listed(triplets: tuple[str, ...]) -> Operations:
     import gemmi
 
@@ -115,7 +102,7 @@ def _as_arrays(operations: Sequence[Any]) -> Operations:
     scale = gemmi.Op.DEN
     rotations = np.array([one.rot for one in operations], np.float64) / scale
     translations = np.array([one.tran for one in operations], np.float64) / scale
-    return rotations, translations
+    return Operations(rotations, translations)
 
 
 def _looked_up(tags: Tags, angles: Sequence[float]) -> list[Operations | None]:
@@ -195,77 +182,6 @@ def _by_number(number: str, alpha: float, gamma: float) -> tuple[Operations, ...
             value=number,
         )
     return _by_name(group.hm, alpha, gamma)
-
-
-def expand(frac_coords: Floats, operations: Operations, lattice: Floats) -> tuple[Floats, Ints]:
-    """All sites of the cell that operations generate from listed ones.
-
-    Images of one listed site that fall together are one atom (a special position); the image of
-    the first operation that gives it is kept, its digits as they are. Images of different listed
-    sites are kept, also where they fall together: that is for a later check to refuse.
-
-    Parameters
-    ----------
-    frac_coords : (n, 3)
-        Listed sites.
-    operations
-        Rotations (g, 3, 3) and translations (g, 3).
-    lattice : (3, 3)
-        Cell vectors in rows, Å.
-
-    Returns
-    -------
-    frac_coords : (m, 3)
-        Sites of the cell, in [0, 1): those of the first listed site in the order of the
-        operations, then those of the second.
-    listed : (m,)
-        The listed site that each came from.
-
-    Raises
-    ------
-    CifError
-        Sites without end.
-    """
-    rotations, translations = operations
-    if len(frac_coords) * len(rotations) > _MAX_IMAGES:
-        raise CifError(
-            "too many sites",
-            f"{len(frac_coords)} sites under {len(rotations)} operations: at most {_MAX_IMAGES} "
-            "images are looked at",
-        )
-    n_images = len(rotations)
-    images = wrap(np.einsum("gij,nj->ngi", rotations, frac_coords) + translations)
-    at_once = max(1, _PAIRS_AT_ONCE // n_images**2)
-    kept = np.concatenate(
-        [
-            _first_images(images[start : start + at_once], lattice)
-            for start in range(0, len(images), at_once)
-        ]
-    )
-    return images[kept], np.nonzero(kept)[0]
-
-
-def _first_images(images: Floats, lattice: Floats) -> npt.NDArray[np.bool_]:
-    """(n, g) whether no earlier image of the same site is at the same place."""
-    from scipy.spatial import cKDTree
-
-    n_listed, n_images = images.shape[:2]
-    flat = images.reshape(-1, 3)
-    # Height of the cell along each axis: points closer than a distance are also closer than it
-    # along each axis measured in heights. A fourth axis keeps different sites apart.
-    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    places = np.empty((len(flat), 4))
-    places[:, :3] = np.minimum(flat * heights, np.nextafter(heights, 0))
-    places[:, 3] = np.repeat(np.arange(n_listed), n_images)
-    tree = cKDTree(places, boxsize=[*heights, 0])
-    pairs = tree.query_pairs(_SPECIAL_POSITION, p=np.inf, output_type="ndarray")
-    first, second = np.sort(pairs.reshape(-1, 2), axis=1).T
-    apart = flat[second] - flat[first]
-    apart -= np.rint(apart)
-    near = np.linalg.norm(apart @ lattice, axis=1) < _SPECIAL_POSITION
-    kept = np.ones(len(flat), bool)
-    kept[second[near]] = False
-    return kept.reshape(n_listed, n_images)
 
 
 def fits_formula(counts: Mapping[int, int], formula: Mapping[int, float]) -> bool:

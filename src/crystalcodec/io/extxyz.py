@@ -13,7 +13,7 @@ import numpy as np
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import SYMBOLS
 from crystalcodec.io.cif_values import CifError, number_of_symbol
-from crystalcodec.io.loaded import Loaded, Records
+from crystalcodec.io.loaded import Records
 from crystalcodec.io.streams import MAX_TEXT_BYTES, DamagedError
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ class _FrameError(ValueError):
         self.reason, self.detail, self.line = reason, detail, line
 
 
-def read_extxyz(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Frames of an extended XYZ file, batch by batch.
+def read_extxyz(
+    records: Records, stream: IO[bytes], part: Part, options: Options
+) -> Iterator[None]:
+    """Add the frames of an extended XYZ file to records, one after another.
 
     A frame that cannot be understood is a failure, and the next one is read; after a line that
     is no number of atoms nothing more can be told apart. A frame needs ``Lattice="..."``, and
     ``pbc="T T T"`` where it says anything about it. Values of the comment line become properties;
     other columns than species and positions are left behind.
     """
-    records, index, line = Records(), 0, 1
+    del options
+    index, line = 0, 1
     while True:
         head = _line(stream)
         if not head:
@@ -52,14 +55,9 @@ def read_extxyz(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loa
             continue
         count = head.strip()
         if not _COUNT.fullmatch(count) or not 0 < int(count) <= _MAX_SITES:
-            records.fail(
-                "not an extxyz",
-                f"{head.strip()[:60]!r}: wanted the number of atoms of the next frame",
-                index=index,
-                source=part.source,
-                line=line,
-            )
-            break
+            detail = f"{count[:60]!r}: wanted the number of atoms of the next frame"
+            records.fail("not an extxyz", detail, index=index, source=part.source, line=line)
+            return
         n = int(count)
         comment = _line(stream)
         rows = [row for row in (_line(stream) for _ in range(n)) if row]
@@ -67,7 +65,7 @@ def read_extxyz(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loa
             detail = f"{len(rows)} of {n} sites before the end of the file"
             place = line + 1 + len(rows)
             records.fail("cut off", detail, index=index, source=part.source, line=place)
-            break
+            return
         try:
             lattice, coords, numbers, info = _frame(comment, rows, line)
         except _FrameError as error:
@@ -91,14 +89,9 @@ def read_extxyz(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loa
             )
         line += n + 2
         index += 1
-        if len(records) >= options.batch_size:
-            yield records.finish(options.min_distance)
-            records = Records()
-    if len(records):
-        yield records.finish(options.min_distance)
-    elif index == 0:
-        records.fail("no crystal in file", "nothing in it", index=0, source=part.source)
-        yield records.finish(options.min_distance)
+        yield
+    if index == 0:
+        raise DamagedError("no crystal in file", "nothing in it")
 
 
 def _line(stream: IO[bytes]) -> str:

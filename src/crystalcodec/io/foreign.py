@@ -88,8 +88,9 @@ def _atomic_numbers(compositions: Iterable[Any], index: int) -> list[int]:
                 "here holds exactly one atom: order the structure first, for example with "
                 "pymatgen's OrderDisorderedStructureTransformation"
             )
-        one = species[0][0]
-        symbol = one.symbol
+        # An oxidation state wraps the element. Deuterium has the symbol H there, and its own name.
+        one = getattr(species[0][0], "element", species[0][0])
+        symbol = getattr(one, "name", None) or one.symbol
         number = getattr(one, "Z", 0)
         if number not in range(1, MAX_ATOMIC_NUMBER + 1) or SYMBOLS[int(number)] != symbol:
             raise CrystalsError(

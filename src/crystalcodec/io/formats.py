@@ -33,7 +33,7 @@ RECORDS: Final[Mapping[str, str]] = {
     "csv": "crystalcodec.io.tables:read_csv",
     "parquet": "crystalcodec.io.tables:read_parquet",
 }
-"""Formats of many records: a function that reads them batch by batch."""
+"""Formats of many records: a function that adds them to records one after another."""
 
 ARCHIVES: Final = ("zip", "tar")
 """Formats that hold files of the others."""

@@ -147,6 +147,7 @@ class Records:
     _properties: list[Mapping[str, Any]] = field(default_factory=list)
     _ranks: list[int] = field(default_factory=list)
     _failures: list[tuple[int, Failure]] = field(default_factory=list)
+    taken: int = 0
 
     def add(
         self,
@@ -181,6 +182,14 @@ class Records:
 
     def __len__(self) -> int:
         return len(self._places) + len(self._failures)
+
+    def take(self, min_distance: float) -> Loaded:
+        """What :meth:`finish` gives, and begin anew."""
+        loaded = self.finish(min_distance)
+        taken, fresh = self.taken + len(self), Records()
+        self.__dict__.update(fresh.__dict__)
+        self.taken = taken
+        return loaded
 
     def _lattice_array(self) -> Floats:
         """All lattices (n, 3, 3), those given as cell parameters computed in one go."""

@@ -12,7 +12,7 @@ from typing import Final
 from crystalcodec.io.formats import ARCHIVES, checked_format, format_of
 from crystalcodec.io.loaded import ReadError
 
-__all__ = ["Member", "Sources", "list_members"]
+__all__ = ["Member", "Sources", "list_members", "whole_files"]
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -69,13 +69,20 @@ def list_members(sources: Sources, *, format: str | None = None) -> list[Member]
         A path that does not exist, a pattern without a match, a file of unknown format, or
         nothing to read at all.
     """
-    if format is not None:
-        checked_format(format)
+    return [
+        part for whole in whole_files(sources, format) for part in _parts(whole.path, whole.format)
+    ]
+
+
+def whole_files(sources: Sources, format_: str | None) -> list[Member]:
+    """The files that sources come down to, each as one part; see :func:`list_members`."""
+    if format_ is not None:
+        checked_format(format_)
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     found: dict[str, str] = {}
     for source in given:
-        for path in _files(os.fspath(source), format):
-            found.setdefault(path, format or format_of(path) or "")
+        for path in _files(os.fspath(source), format_):
+            found.setdefault(path, format_ or format_of(path) or "")
     unknown = [path for path, name in found.items() if not name]
     if unknown:
         raise ReadError(
@@ -84,7 +91,7 @@ def list_members(sources: Sources, *, format: str | None = None) -> list[Member]
         )
     if not found:
         raise ReadError(f"nothing to read in {', '.join(map(str, given)) or 'no sources'}")
-    return [member for path, name in found.items() for member in _parts(path, name)]
+    return [Member(path, name) for path, name in found.items()]
 
 
 def _files(source: str, format_: str | None) -> list[str]:

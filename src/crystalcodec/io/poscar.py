@@ -162,7 +162,7 @@ def _species_lines(lines: list[str]) -> tuple[list[str] | None, list[int], int]:
         raise _PoscarError(
             "not a POSCAR",
             f"{len(symbols)} symbols and {len(counts)} counts: wanted one count a symbol",
-            min(row + 1, len(lines)),
+            row if counts else min(row + 1, len(lines)),
         )
     if sum(counts) < 1 or sum(counts) > len(lines):
         reason = "cut off" if sum(counts) > 0 else "no sites"

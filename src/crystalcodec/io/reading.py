@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from crystalcodec.io.formats import ARCHIVES, RECORDS, TEXTS, checked_format, stem_of
 from crystalcodec.io.loaded import MIN_DISTANCE, Loaded, ReadError, Records
-from crystalcodec.io.members import Member, Sources, list_members
+from crystalcodec.io.members import Member, Sources, whole_files
 from crystalcodec.io.streams import MAX_TEXT_BYTES, DamagedError, decompressed, text_of
 from crystalcodec.registry import load
 
@@ -146,7 +146,7 @@ def iter_read(
     if batch_size < 1:
         raise ReadError(f"batch_size {batch_size}: wanted 1 or more")
     options = Options(structure_column, id_column, min_distance, batch_size)
-    members = list_members(sources, format=format)
+    members = whole_files(sources, format)
     for loaded in _rebatched(_loaded(members, options), batch_size):
         yield loaded.strictly() if strict else loaded
 
@@ -203,55 +203,67 @@ def read_text(
         return records.finish(min_distance)
     stream = io.BytesIO(text.encode("utf-8", "surrogateescape"))
     part = Part(format, source, Member(source, format))
-    return Loaded.concatenate(_guarded(stream, part, options))
+    records = Records()
+    for _ in _added(records, stream, part, options):
+        pass
+    return _taken(records, format == "csv", options)
 
 
 def _loaded(members: Iterable[Member], options: Options) -> Iterator[Loaded]:
-    """What members hold; small texts are checked together, many at a time."""
+    """What members hold; records of many small files are checked together."""
     records, size = Records(), 0
     for member in members:
         for part, stream in _parts(member):
-            if isinstance(stream, DamagedError):
-                records.fail(stream.reason, stream.detail, index=0, source=part.source)
-            elif part.format in TEXTS:
-                size += _add_text(records, part, stream)
-            else:
-                if len(records):
-                    yield records.finish(options.min_distance)
-                    records, size = Records(), 0
-                yield from _guarded(stream, part, options)
-            if len(records) >= options.batch_size or size > MAX_TEXT_BYTES // 2:
-                yield records.finish(options.min_distance)
-                records, size = Records(), 0
+            # Columns of a CSV table are given their types together, apart from other files.
+            table = part.format == "csv"
+            if table and len(records):
+                yield records.take(options.min_distance)
+            for length in _added(records, stream, part, options):
+                size += length
+                if len(records) >= options.batch_size or size > MAX_TEXT_BYTES // 2:
+                    yield _taken(records, table, options)
+                    size = 0
+            if table and len(records):
+                yield _taken(records, table, options)
     if len(records):
         yield records.finish(options.min_distance)
 
 
-def _add_text(records: Records, part: Part, stream: IO[bytes]) -> int:
-    try:
-        text = text_of(stream)
-        load(TEXTS, part.format)(records, text, index=None, name=part.name, source=part.source)
-    except Exception as error:
-        reason, detail = _told(error)
-        records.fail(reason, detail, index=0, source=part.source)
-        return 0
-    return len(text)
+def _taken(records: Records, table: bool, options: Options) -> Loaded:
+    loaded = records.take(options.min_distance)
+    if table:
+        from crystalcodec.io.tables import typed
+
+        return typed(loaded)
+    return loaded
 
 
-def _guarded(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Records of a file; bytes that no reader can go on with end in a failure."""
-    done = 0
+def _added(
+    records: Records, stream: IO[bytes] | DamagedError, part: Part, options: Options
+) -> Iterator[int]:
+    """Add the records of a file one after another, giving the size of the text of each.
+
+    Bytes that no reader can go on with end in a failure, after the records before them.
+    """
+    before = records.taken + len(records)
     try:
-        for loaded in load(RECORDS, part.format)(stream, part, options):
-            done += loaded.n
-            yield loaded
+        if isinstance(stream, DamagedError):
+            raise stream
+        if part.format in TEXTS:
+            text = text_of(stream)
+            add = load(TEXTS, part.format)
+            add(records, text, index=None, name=part.name, source=part.source)
+            yield len(text)
+        else:
+            for _ in load(RECORDS, part.format)(records, stream, part, options):
+                yield 0
     except ReadError:
         raise
     except Exception as error:
         reason, detail = _told(error)
-        failed = Records()
-        failed.fail(reason, detail, index=part.member.start + done, source=part.source)
-        yield failed.finish(options.min_distance)
+        done = records.taken + len(records) - before
+        records.fail(reason, detail, index=part.member.start + done, source=part.source)
+        yield 0
 
 
 def _told(error: Exception) -> tuple[str, str]:
@@ -269,7 +281,7 @@ def _told(error: Exception) -> tuple[str, str]:
     )
 
 
-def _parts(member: Member) -> Iterator[tuple[Part, Any]]:
+def _parts(member: Member) -> Iterator[tuple[Part, IO[bytes] | DamagedError]]:
     """Files of a member with their bytes, or with the reason why there are none."""
     if member.format in ARCHIVES:
         from crystalcodec.io.archives import entries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Callable
 from typing import IO, Final, cast
 
 __all__ = [
@@ -27,10 +28,10 @@ MAX_ENTRY_BYTES: Final = 8192 * MIB
 MAX_TOTAL_BYTES: Final = 65536 * MIB
 """Largest sum of the decompressed entries of an archive."""
 MAX_RATIO: Final = 200
-"""Largest ratio of decompressed to compressed bytes, where more than 16 MiB come out."""
+"""Largest ratio of decompressed to compressed bytes, where more than 4 MiB come out."""
 MAX_ENTRIES: Final = 2_000_000
 """Most entries of an archive."""
-_FREE_BYTES: Final = 16 * MIB
+_FREE_BYTES: Final = 4 * MIB
 
 
 class DamagedError(ValueError):
@@ -76,13 +77,22 @@ class Limited(io.RawIOBase):
         What is limited, for the message.
     compressed
         The stream that they come out of, for the ratio.
+    promised
+        Number of bytes that there should be: less are an error too.
     """
 
     def __init__(
-        self, stream: IO[bytes], limit: int, what: str, compressed: IO[bytes] | None = None
+        self,
+        stream: IO[bytes],
+        limit: int,
+        what: str,
+        compressed: IO[bytes] | None = None,
+        promised: int = 0,
     ) -> None:
         super().__init__()
+        self._promised = promised
         self._stream, self._limit, self._what = stream, limit, what
+        self._read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
         self._compressed = compressed
         self._count = 0
 
@@ -104,12 +114,19 @@ class Limited(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Some bytes, counted."""
-        data = self._stream.read(min(len(buffer), MIB))
+        # What is there, and no more: before the place where a file is cut all of it is good.
+        data = self._read(min(len(buffer), MIB))
         self._count += len(data)
         if self._count > self._limit:
             raise DamagedError(
                 "decompression limit",
                 f"{self._what} is larger than {self._limit} bytes, the most that is accepted",
+            )
+        if not data and self._count < self._promised:
+            raise DamagedError(
+                "cut off",
+                f"{self._what} has {self._count} bytes, and {self._promised} were promised: get "
+                "the archive again",
             )
         if self._compressed is not None:
             check_ratio(self._count, self._compressed.tell())

@@ -22,7 +22,7 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.elements import SYMBOLS
 from crystalcodec.io.cif import add_cif
 from crystalcodec.io.cif_values import CifError, number_of_symbol
-from crystalcodec.io.loaded import Loaded, Records
+from crystalcodec.io.loaded import Records
 from crystalcodec.io.poscar import add_poscar
 from crystalcodec.io.streams import MIB, DamagedError
 
@@ -71,20 +71,17 @@ class Place:
     depth: int = 0
 
 
-def read_json(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Structures of a JSON file, batch by batch; a list is read entry after entry."""
-    records, index = Records(), 0
+def read_json(records: Records, stream: IO[bytes], part: Part, options: Options) -> Iterator[None]:
+    """Add the structures of a JSON file to records; a list is read entry after entry."""
+    del options
+    index = 0
     for document, listed in _documents(stream):
         source = f"{part.source}!/{index}" if listed else part.source
         add_json(records, document, Place(index, source, None, {}), default_name=part.name)
         index += 1
-        if len(records) >= options.batch_size:
-            yield records.finish(options.min_distance)
-            records = Records()
+        yield
     if index == 0:
-        records.fail("no crystal in file", "nothing in it", index=0, source=part.source)
-    if len(records):
-        yield records.finish(options.min_distance)
+        raise DamagedError("no crystal in file", "nothing in it")
 
 
 def _documents(stream: IO[bytes]) -> Iterator[tuple[Any, bool]]:
@@ -110,10 +107,10 @@ def _documents(stream: IO[bytes]) -> Iterator[tuple[Any, bool]]:
         if position < len(text):
             try:
                 value, end = decoder.raw_decode(text, position)
-            except json.JSONDecodeError as error:
+            except ValueError as error:
+                # Not JSON, or not yet the whole of it.
                 if ended:
-                    detail = f"{error.msg} (at character {error.pos} of what was left)"
-                    raise DamagedError("not a JSON", detail) from error
+                    raise DamagedError("not a JSON", str(error)) from error
             except RecursionError as error:
                 raise DamagedError("not a JSON", "nested too deeply") from error
             else:

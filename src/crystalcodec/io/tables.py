@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ from crystalcodec.registry import did_you_mean
 if TYPE_CHECKING:
     from crystalcodec.io.reading import Options, Part
 
-__all__ = ["count_parquet_rows", "csv_row_starts", "read_csv", "read_parquet"]
+__all__ = ["count_parquet_rows", "csv_row_starts", "read_csv", "read_parquet", "typed"]
 
 _STRUCTURE_COLUMNS: Final = (
     "cif",
@@ -45,7 +46,13 @@ _ID_COLUMNS: Final = (
     "name",
 )
 _OWN_COLUMNS: Final = ("lattice", "frac_coords", "numbers")
-_TRUTHS: Final = {"True": True, "False": False, "true": True, "false": False}
+# 007 is a name that looks like a number.
+_INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
+_REAL: Final = re.compile(
+    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?inf|nan",
+    re.IGNORECASE,
+)
+_TRUTHS: Final[dict[str, Any]] = {"True": True, "False": False, "true": True, "false": False}
 
 
 def csv_row_starts(path: str, step: int) -> list[tuple[int, int, int]]:
@@ -101,11 +108,11 @@ class _Lines:
 def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
     # The limit of the csv module (131,072) is for the whole process, and a CIF may be longer.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_TEXT_BYTES))
-    return csv.reader(lines)
+    return (row for row in csv.reader(lines) if row)
 
 
-def read_csv(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Rows of a CSV table, batch by batch; other columns become properties."""
+def read_csv(records: Records, stream: IO[bytes], part: Part, options: Options) -> Iterator[None]:
+    """Add the rows of a CSV table to records; the cells of other columns stay text."""
     lines = _Lines(stream)
     rows = _rows(lines)
     try:
@@ -113,45 +120,32 @@ def read_csv(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded
         if header is None:
             raise DamagedError("no crystal in file", "nothing in it")
         structure, ids = _chosen_columns(header, options, part.source)
+        kept = [c for c in range(len(header)) if c not in (structure, ids)]
         member = part.member
-        index = 0
         if member.start:
-            _skip(stream, member.offset)
+            stream.seek(member.offset)
             lines = _Lines(stream, member.offset, member.line - 1)
             rows = _rows(lines)
-            index = member.start
-        records, kept = Records(), [c for c in range(len(header)) if c != structure]
+        index = member.start
         while member.stop is None or index < member.stop:
             line = lines.n + 1
             row = next(rows, None)
             if row is None:
                 break
-            if not row:
-                continue
             source = f"{part.source}!/row {index}"
             if len(row) != len(header):
                 detail = f"{len(row)} cells, and the header names {len(header)}"
                 records.fail("wrong row", detail, index=index, source=source, line=line)
             else:
                 name = f"row {index}" if ids is None else row[ids]
-                own = {header[c]: row[c] for c in kept if c != ids}
+                own = {header[c]: row[c] for c in kept}
                 _add_cell(records, row[structure], index, name, source, own)
             index += 1
-            if len(records) >= options.batch_size:
-                yield _typed(records.finish(options.min_distance))
-                records = Records()
-        if len(records):
-            yield _typed(records.finish(options.min_distance))
+            yield
     except csv.Error as error:
         raise DamagedError("damaged table", f"line {lines.n}: {error}") from error
-
-
-def _skip(stream: IO[bytes], offset: int) -> None:
-    """Go to a byte counted from the start, of a stream whose header has been read."""
-    if stream.seekable():
-        stream.seek(offset)
-        return
-    raise DamagedError("damaged table", "rows in the middle of a stream that cannot be searched")
+    if index == 0:
+        raise DamagedError("no crystal in file", "a header and no row")
 
 
 def _chosen_columns(header: Sequence[str], options: Options, source: str) -> tuple[int, int | None]:
@@ -198,7 +192,7 @@ def _add_cell(
         add(records, text, index=index, name=name, source=source, properties=properties)
 
 
-def _typed(loaded: Loaded) -> Loaded:
+def typed(loaded: Loaded) -> Loaded:
     """The cells of each column as numbers or truth values, where all of them are."""
     for name, values in loaded.properties.items():
         loaded.properties[name] = _column(values)
@@ -207,19 +201,14 @@ def _typed(loaded: Loaded) -> Loaded:
 
 def _column(values: list[Any]) -> list[Any]:
     given = {value for value in values if isinstance(value, str) and value != ""}
+    table: dict[str, Any] = {}
     if given <= _TRUTHS.keys():
-        return [_TRUTHS[value] if value else None for value in values]
-    for kind in (int, float):
-        try:
-            table = {value: kind(value) for value in given}
-        except ValueError:
-            continue
-        # 007 and 1_000 are names that look like numbers.
-        if all("_" not in value for value in given) and (
-            kind is float or all(str(table[value]) == value for value in given)
-        ):
-            return [table[value] if value else None for value in values]
-    return [value or None for value in values]
+        table = _TRUTHS
+    elif all(map(_INTEGER.fullmatch, given)):
+        table = {value: int(value) for value in given}
+    elif all(map(_REAL.fullmatch, given)):
+        table = {value: float(value) for value in given}
+    return [table.get(value, value) if value else None for value in values]
 
 
 def count_parquet_rows(path: str) -> int:
@@ -233,8 +222,10 @@ def count_parquet_rows(path: str) -> int:
         return 0
 
 
-def read_parquet(stream: IO[bytes], part: Part, options: Options) -> Iterator[Loaded]:
-    """Rows of a Parquet table or dataset, batch by batch; other columns become properties."""
+def read_parquet(
+    records: Records, stream: IO[bytes], part: Part, options: Options
+) -> Iterator[None]:
+    """Add the rows of a Parquet table or dataset to records; other columns become properties."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -242,12 +233,15 @@ def read_parquet(stream: IO[bytes], part: Part, options: Options) -> Iterator[Lo
     source = io.BytesIO(stream.read(1024 * MIB)) if part.archived else stream
     try:
         file = pq.ParquetFile(source)
+        before = records.taken + len(records)
         for start, batch in _batches(file, part, options.batch_size):
             names = batch.schema.names
             if options.structure_column is None and all(name in names for name in _OWN_COLUMNS):
-                yield _own_batch(batch, start, part, options)
+                yield from _add_own_batch(records, batch, start, part, options)
             else:
-                yield _foreign_batch(batch, start, part, options)
+                yield from _add_foreign_batch(records, batch, start, part, options)
+        if records.taken + len(records) == before:
+            raise DamagedError("no crystal in file", "no row in it")
     except pa.ArrowException as error:
         raise DamagedError("damaged table", str(error).splitlines()[0]) from error
 
@@ -270,7 +264,9 @@ def _batches(file: Any, part: Part, batch_size: int) -> Iterator[tuple[int, Any]
         first = last
 
 
-def _foreign_batch(batch: Any, start: int, part: Part, options: Options) -> Loaded:
+def _add_foreign_batch(
+    records: Records, batch: Any, start: int, part: Part, options: Options
+) -> Iterator[None]:
     names = batch.schema.names
     structure, ids = _chosen_columns(names, options, part.source)
     columns = {name: batch.column(i).to_pylist() for i, name in enumerate(names)}
@@ -278,28 +274,29 @@ def _foreign_batch(batch: Any, start: int, part: Part, options: Options) -> Load
     keys = [f"row {start + i}" for i in range(len(cells))]
     if ids is not None:
         keys = [*map(str, columns.pop(names[ids]))]
-    records = Records()
     for i, (cell, key) in enumerate(zip(cells, keys, strict=True)):
         own = {name: values[i] for name, values in columns.items() if _is_scalar(values[i])}
         source = f"{part.source}!/row {start + i}"
         _add_cell(records, cell, start + i, key, source, own)
-    return records.finish(options.min_distance)
+        yield
 
 
-def _own_batch(batch: Any, start: int, part: Part, options: Options) -> Loaded:
+def _add_own_batch(
+    records: Records, batch: Any, start: int, part: Part, options: Options
+) -> Iterator[None]:
     """Rows of a dataset of this library: its columns are those of crystals."""
     columns = {name: batch.column(i) for i, name in enumerate(batch.schema.names)}
     geometry = [columns.pop(name).to_pylist() for name in _OWN_COLUMNS]
     id_name = options.id_column or "id"
     given = columns.pop(id_name).to_pylist() if id_name in columns else []
     values = {name: column.to_pylist() for name, column in columns.items()}
-    records = Records()
     for i, (lattice, coords, numbers) in enumerate(zip(*geometry, strict=True)):
         source = f"{part.source}!/row {start + i}"
         sizes = [len(one) if one is not None else -1 for one in (lattice, coords, numbers)]
         if sizes[0] != 9 or sizes[1] != 3 * sizes[2] or None in (*lattice, *coords, *numbers):
             detail = f"lattice, frac_coords, numbers of lengths {sizes}: wanted 9, 3 n and n"
             records.fail("wrong row", detail, index=start + i, source=source)
+            yield
             continue
         records.add(
             np.array(lattice, float).reshape(3, 3),
@@ -310,7 +307,7 @@ def _own_batch(batch: Any, start: int, part: Part, options: Options) -> Loaded:
             source=source,
             properties={name: column[i] for name, column in values.items()},
         )
-    return records.finish(options.min_distance)
+        yield
 
 
 def _is_scalar(value: Any) -> bool:

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crystalcodec.crystals import Crystals, overlapping_sites
+from crystalcodec.io import whole_file
+from crystalcodec.io.overlap import close_pairs
+
+
+def test_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with whole_file(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == path.suffix
+        temporary.write_text("first")
+        assert not path.exists()
+
+    def interrupted() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("second")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "first"
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 299, 301, 700])
+def test_close_pairs_are_those_of_the_simple_way(n: int) -> None:
+    rng = np.random.default_rng(n)
+    lattice = 9 * np.eye(3) + rng.normal(0, 2, (3, 3))
+    small = Crystals.single(3 * np.eye(3), [[0, 0, 0.999], [0, 0, 0.001], [0.5] * 3], [1, 2, 3])
+    large = Crystals.single(lattice, rng.random((n, 3)), np.full(n, 6))
+    crystals = Crystals.concatenate([small, large, small])
+    wanted = overlapping_sites(crystals, 0.4)
+    ours = close_pairs(crystals, 0.4)
+    order = np.lexsort(ours[2::-1])
+    for column, expected in zip(ours[:3], wanted[:3], strict=True):
+        np.testing.assert_array_equal(column[order], expected)
+    np.testing.assert_allclose(ours[3][order], wanted[3])
+    assert len(wanted[0]) >= 2
+
+
+def test_atoms_heaped_up_need_no_memory() -> None:
+    heap = Crystals.single(5 * np.eye(3), np.full((20_000, 3), 0.25), np.full(20_000, 6))
+    crystal, first, second, distances = close_pairs(heap, 0.1)
+    assert 0 < len(crystal) < 4_000_000
+    assert (first < second).all()
+    assert distances.max() == 0
+
+
+def test_parsers_are_imported_when_they_are_needed() -> None:
+    code = (
+        "import sys; from crystalcodec.io import read, write, list_members, read_cif_texts; "
+        "heavy = {'gemmi', 'pymatgen', 'ase', 'pyarrow', 'scipy', 'torch'} & {*sys.modules}; "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_of_the_package() -> None:
+    import crystalcodec.io as package
+
+    assert {*package.__all__} <= {*dir(package)}
+    for name in package.__all__:
+        assert getattr(package, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'raed'"):
+        package.raed  # noqa: B018
