@@ -6,8 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pymatgen.core import Composition, Lattice, Structure
 
 from crystalcodec.crystals import (
@@ -17,7 +15,6 @@ from crystalcodec.crystals import (
     cell_parameters_from_lattices,
     find_faults,
     lattices_from_cell_parameters,
-    overlapping_sites,
 )
 from crystalcodec.testing import sample_crystals
 
@@ -254,21 +251,3 @@ def test_the_faulty_crystal_and_site_are_named():
 def test_offsets_that_do_not_cut_the_sites_are_refused(offsets):
     with pytest.raises(CrystalsError, match=r"offsets|no sites"):
         Crystals(SALT.lattices, SALT.frac_coords, SALT.numbers, np.array(offsets, int))
-
-
-@given(st.integers(0, 10**6), st.floats(0.01, 3.0))
-def test_overlapping_sites_are_those_of_pymatgen(seed, distance):
-    rng = np.random.default_rng(seed)
-    parameters = [*rng.uniform(7, 9, 3), *rng.uniform(75, 105, 3)]
-    n_sites = int(rng.integers(1, 9))
-    crystal = Crystals.single(
-        lattices_from_cell_parameters(parameters)[0], rng.random((n_sites, 3)), [1] * n_sites
-    )
-    structure = structures(crystal)[0]
-    matrix = structure.distance_matrix
-    expected = {
-        (i, j) for i in range(n_sites) for j in range(i + 1, n_sites) if matrix[i, j] < distance
-    }
-    _, first, second, found = overlapping_sites(Crystals.concatenate([SALT, crystal])[1:], distance)
-    assert set(zip(first.tolist(), second.tolist(), strict=True)) == expected
-    np.testing.assert_allclose(found, matrix[first, second], atol=1e-9)

@@ -20,7 +20,6 @@ __all__ = [
     "cell_parameters_from_lattices",
     "find_faults",
     "lattices_from_cell_parameters",
-    "overlapping_sites",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -400,33 +399,6 @@ def lattices_from_cell_parameters(cell_parameters: npt.ArrayLike) -> Floats:
         )
     lattices[~closed] = np.nan
     return np.asarray(lattices + 0.0, float)
-
-
-def overlapping_sites(crystals: Crystals, distance: float) -> tuple[Ints, Ints, Ints, Floats]:
-    """Pairs of sites closer than ``distance`` (Å), for a distance that is short beside the cell.
-
-    Returns
-    -------
-    crystal, first, second, distances : (n_pairs,)
-        The crystal, the two sites counted within it (first < second), and how far apart they
-        are, Å, by the nearest periodic image. Exact where every cell is thicker than twice
-        ``distance``, which is what a test for atoms on top of each other needs; this is no
-        neighbour list.
-    """
-    counts = crystals.n_sites
-    pairs = counts * counts
-    ends = _offsets(pairs)
-    crystal = np.repeat(np.arange(len(crystals)), pairs)
-    position = np.arange(ends[-1]) - np.repeat(ends[:-1], pairs)
-    first, second = np.divmod(position, counts[crystal])
-    upper = first < second
-    crystal, first, second = crystal[upper], first[upper], second[upper]
-    start = crystals.offsets[crystal]
-    apart = crystals.frac_coords[start + second] - crystals.frac_coords[start + first]
-    apart -= np.rint(apart)
-    distances = np.linalg.norm(_transform(apart, crystals.lattices[crystal]), axis=1)
-    near = distances < distance
-    return crystal[near], first[near], second[near], distances[near]
 
 
 def _as_columns(

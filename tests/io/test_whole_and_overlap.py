@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystalcodec.crystals import Crystals, overlapping_sites
-from crystalcodec.io import whole_file
+from crystalcodec.crystals import Crystals, lattices_from_cell_parameters
+from crystalcodec.io import to_pymatgen, whole_file
 from crystalcodec.io.overlap import close_pairs
 
 
@@ -32,19 +32,21 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 299, 301, 700])
-def test_close_pairs_are_those_of_the_simple_way(n: int) -> None:
+def test_close_pairs_are_those_of_pymatgen(n: int) -> None:
     rng = np.random.default_rng(n)
-    lattice = 9 * np.eye(3) + rng.normal(0, 2, (3, 3))
+    parameters = [*rng.uniform(7, 9, 3), *rng.uniform(75, 105, 3)]
+    lattice = lattices_from_cell_parameters(parameters)[0]
     small = Crystals.single(3 * np.eye(3), [[0, 0, 0.999], [0, 0, 0.001], [0.5] * 3], [1, 2, 3])
     large = Crystals.single(lattice, rng.random((n, 3)), np.full(n, 6))
     crystals = Crystals.concatenate([small, large, small])
-    wanted = overlapping_sites(crystals, 0.4)
-    ours = close_pairs(crystals, 0.4)
-    order = np.lexsort(ours[2::-1])
-    for column, expected in zip(ours[:3], wanted[:3], strict=True):
-        np.testing.assert_array_equal(column[order], expected)
-    np.testing.assert_allclose(ours[3][order], wanted[3])
-    assert len(wanted[0]) >= 2
+    crystal, first, second, distances = close_pairs(crystals, 0.4)
+    for i, structure in enumerate(to_pymatgen(crystals)):
+        matrix = np.triu(structure.distance_matrix, 1)
+        wanted = {(j, k) for j, k in np.argwhere(matrix < 0.4).tolist() if j < k}
+        here = crystal == i
+        assert set(zip(first[here].tolist(), second[here].tolist(), strict=True)) == wanted
+        np.testing.assert_allclose(distances[here], matrix[first[here], second[here]], atol=1e-9)
+    assert {0, 2} <= set(crystal.tolist())
 
 
 def test_atoms_heaped_up_need_no_memory() -> None:

@@ -25,13 +25,15 @@ _PAIRS_AT_ONCE: Final = 1_000_000
 def close_pairs(crystals: Crystals, distance: float) -> Pairs:
     """Pairs of sites closer than ``distance`` (Å), in bounded memory for crystals of any size.
 
-    The same pairs as :func:`crystalcodec.crystals.overlapping_sites`, with the same meaning, but
-    not in the same order; of a crystal where millions of pairs are that close, some.
+    Exact where every cell is thicker than twice ``distance``, which is what a test for atoms on
+    top of each other needs; this is no neighbour list.
 
     Returns
     -------
     crystal, first, second, distances : (n_pairs,)
-        The crystal, the two sites counted within it, and their distance, Å.
+        The crystal, the two sites counted within it (first < second), and their distance by the
+        nearest periodic image, Å. In no order; of a crystal where millions of pairs are that
+        close, some.
     """
     none = np.zeros(0, np.int64)
     parts: list[Pairs] = [(none, none, none, np.zeros(0))]
