@@ -5,9 +5,10 @@ The public names stand below; each is imported when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+
+from crystalcodec.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from crystalcodec.crystals import Crystals
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
     from crystalcodec.io import from_ase, from_pymatgen, read, to_ase, to_pymatgen, write
     from crystalcodec.representations.ircr import IRCR
 
-_HOME = {
-    "Crystals": "crystalcodec.crystals",
-    "Failure": "crystalcodec.failures",
-    "Dataset": "crystalcodec.data",
-    "prototypes": "crystalcodec.data",
-    "augment": "crystalcodec.data.augmentation",
-    "read": "crystalcodec.io",
-    "write": "crystalcodec.io",
-    "from_ase": "crystalcodec.io",
-    "from_pymatgen": "crystalcodec.io",
-    "to_ase": "crystalcodec.io",
-    "to_pymatgen": "crystalcodec.io",
-    "IRCR": "crystalcodec.representations.ircr",
+_HOMES: Final = {
+    "Crystals": "crystals",
+    "Failure": "failures",
+    "Dataset": "data",
+    "prototypes": "data",
+    "augment": "data.augmentation",
+    "read": "io",
+    "write": "io",
+    "from_ase": "io",
+    "from_pymatgen": "io",
+    "to_ase": "io",
+    "to_pymatgen": "io",
+    "IRCR": "representations.ircr",
 }
 
 __all__ = [
@@ -48,14 +49,4 @@ __all__ = [
 ]
 __version__ = version("crystalcodec")
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'crystalcodec' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -8,7 +8,8 @@ module is imported before it is asked for.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ __all__ = [
     "SOURCES",
     "UnknownNameError",
     "did_you_mean",
+    "lazy_attributes",
     "load",
 ]
 
@@ -81,3 +83,27 @@ def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str,
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
     return f"{hint} There is: {', '.join(known) or 'nothing'}"
+
+
+def lazy_attributes(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose names are imported when first used.
+
+    Parameters
+    ----------
+    package
+        Its ``__name__``.
+    homes
+        The module in the package that each public name comes from.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    def __dir__() -> list[str]:  # noqa: N807
+        return sorted({*vars(sys.modules[package]), *homes})
+
+    return __getattr__, __dir__

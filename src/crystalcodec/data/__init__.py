@@ -8,8 +8,9 @@ content hash are in the schema metadata under ``crystalcodec``, as JSON.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from crystalcodec.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from crystalcodec.data.columns import DatasetError
@@ -70,12 +71,4 @@ _HOMES: Final = {
     "split_dataset": "splitting",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)

@@ -6,8 +6,9 @@ scaling, metrics, figures and a report. The public names are imported when they 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from crystalcodec.registry import lazy_attributes
 
 if TYPE_CHECKING:
     from crystalcodec.workflow.comparison import compare as compare
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from crystalcodec.workflow.runs import open_run as open_run
     from crystalcodec.workflow.training import train as train
 
-_PUBLIC: Final = {
+_HOMES: Final = {
     "ConfigError": "config",
     "Predictions": "prediction",
     "Run": "runs",
@@ -36,14 +37,6 @@ _PUBLIC: Final = {
     "train": "training",
 }
 
-__all__ = list(_PUBLIC)
+__all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+__getattr__, __dir__ = lazy_attributes(__name__, _HOMES)
