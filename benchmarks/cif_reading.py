@@ -1,6 +1,6 @@
 """CIF reading beside pymatgen's reader, in one run, one thread each.
 
-    OMP_NUM_THREADS=1 python benchmarks/cif_reading.py ../shared/data/mp20/val.csv.gz
+    python benchmarks/cif_reading.py
 
 Both read the same texts, chunk after chunk in turns, so that a busy machine slows both. Times are
 those of the process (CPU seconds); wall times are told beside them.
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
 import gzip
-import json
-import os
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from record import SHARED_DATA, record  # first: it sets the number of threads
+
+# isort: split
 import numpy as np
 
 from crystalcodec import io as crystals_io
@@ -30,7 +28,6 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.failures import count_reasons
 
 TOLERANCE = 1e-5
-RESULT = Path(__file__).parent / "results" / "cif_reading.json"
 
 
 def texts_of(path: Path, column: str, sample: int | None) -> list[str]:
@@ -75,14 +72,11 @@ def same(ours: Crystals, theirs: Any) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", type=Path)
+    parser.add_argument("table", type=Path, nargs="?", default=SHARED_DATA / "mp20" / "val.csv.gz")
     parser.add_argument("--column", default="cif")
     parser.add_argument("--sample", type=int, help="only so many texts, drawn with seed 0")
     parser.add_argument("--chunk", type=int, default=1024)
-    parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if os.environ.get("OMP_NUM_THREADS") != "1":
-        parser.error("set OMP_NUM_THREADS=1: the comparison is of one thread each")
     warnings.simplefilter("ignore")
     texts = texts_of(arguments.table, arguments.column, arguments.sample)
     crystals_io.read_cif_texts(texts[:2])
@@ -131,19 +125,9 @@ def main() -> None:
         "crystals_per_cpu_second": {name: round(len(texts) / t, 1) for name, t in cpu.items()},
         "cpu_seconds": {name: round(seconds, 3) for name, seconds in cpu.items()},
         "wall_seconds": {name: round(seconds, 3) for name, seconds in wall.items()},
-        "threads": 1,
-        "command": " ".join(["OMP_NUM_THREADS=1 python", *sys.argv]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("crystalcodec", "gemmi", "numpy", "pymatgen")},
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     print(f"{result['ratio']} times as fast as pymatgen (CPU), {result['ratio_wall']} (wall)")
-    print(json.dumps(result, indent=2))
-    with crystals_io.whole_file(arguments.out) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
+    record("cif_reading", result, packages=("gemmi", "pymatgen"))
 
 
 if __name__ == "__main__":
