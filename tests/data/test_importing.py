@@ -17,6 +17,7 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset, DatasetError, DatasetWriter, import_dataset
 from crystalcodec.data import parts as parts_module
 from crystalcodec.io import ReadError, write
+from crystalcodec.testing import sample_crystals
 
 MakeCrystals = Callable[..., Crystals]
 WriteTable = Callable[..., Path]
@@ -403,3 +404,29 @@ def test_real_table(shared_data: Path, tmp_path: Path) -> None:
     assert (report.n, report.n_failed) == (7344, 0)
     assert dataset.kinds["spacegroup.number"] in ("integer", "number")
     assert dataset.crystals.n_sites.max() <= 20
+
+
+def test_a_dataset_of_ours_hands_on_what_it_says_of_its_columns(tmp_path):
+    crystals = sample_crystals(4)
+    for name, unit in (("one", "eV"), ("two", "meV")):
+        Dataset.from_crystals(
+            crystals,
+            properties={"band_gap": [1.0, 2.0, 3.0, 4.0], "age": [1, 2, 3, 4]},
+            units={"band_gap": unit, "age": "a"},
+            descriptions={"band_gap": "by hand"},
+            source=f"source {name}",
+            licence="MIT",
+            notes={"made": name},
+        ).write(tmp_path / f"{name}.parquet")
+    import_dataset(
+        tmp_path / "one.parquet", tmp_path / "out.parquet", properties=["band_gap"], min_distance=0
+    )
+    metadata = Dataset.read(tmp_path / "out.parquet").metadata
+    assert metadata.units == {"band_gap": "eV"}
+    assert metadata.descriptions == {"band_gap": "by hand"}
+    assert (metadata.source, metadata.licence) == ("source one", "MIT")
+    assert metadata.notes["made"] == "one"
+    with pytest.raises(DatasetError, match=r"'band_gap' is in eV in one source and in meV in "):
+        import_dataset(
+            [tmp_path / "one.parquet", tmp_path / "two.parquet"], tmp_path / "both.parquet"
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from crystalcodec.data.parts import (
     id_hash,
     read_part,
 )
-from crystalcodec.data.storage import DatasetWriter, require_new
+from crystalcodec.data.storage import DatasetReader, DatasetWriter, require_new
 from crystalcodec.data.workers import pool_of
 from crystalcodec.io import Member, ReadError, list_members, write_failures
 from crystalcodec.registry import did_you_mean
@@ -128,7 +128,8 @@ def import_dataset(
     units
         Unit of a property column by name.
     source, licence
-        Where the data come from, and under which terms; kept in the dataset.
+        Where the data come from, and under which terms; kept in the dataset. Datasets of ours
+        among the sources hand on what they say of these, of units and of columns.
     min_distance
         Å; a crystal with two atoms closer than this is a failure.
     strict
@@ -169,12 +170,14 @@ def import_dataset(
             kept.remove()
             raise DatasetError(_nothing(sources, summary, failures_path))
         columns = _Columns(summary, properties, units or {})
-        metadata = DatasetMetadata(
-            units=dict(units or {}),
-            source=source,
-            licence=licence,
+        known = _known_before([member for part in parts for member in part], columns)
+        metadata = replace(
+            known,
+            units={**known.units, **(units or {})},
+            source=source or known.source,
+            licence=licence or known.licence,
             failures=dict(summary.failures.most_common()),
-            notes={"imported": _notes(sources, min_distance, columns)},
+            notes={**known.notes, "imported": _notes(sources, min_distance, columns)},
         )
         numbering = _Numbering(kept.id_hashes())
         joined = kept.folder / "dataset.parquet"
@@ -295,6 +298,39 @@ class _Columns:
             if name not in self.kinds:
                 raise DatasetError(f"a unit for {name!r}{did_you_mean(name, self.kinds)}")
         self.mixed = tuple(mixed)
+
+
+def _known_before(members: Sequence[Member], columns: _Columns) -> DatasetMetadata:
+    """What datasets of ours among the sources say about the columns that are kept."""
+    stored: dict[str, DatasetMetadata] = {}
+    for path in dict.fromkeys(m.path for m in members if m.format == "parquet"):
+        try:
+            with DatasetReader(path, columns=()) as reader:
+                stored[path] = reader.metadata
+        except DatasetError:
+            continue  # a table of another kind says nothing about its columns
+    units: dict[str, str] = {}
+    for path, metadata in stored.items():
+        for name, unit in metadata.units.items():
+            if name in columns.kinds and units.setdefault(name, unit) != unit:
+                raise DatasetError(
+                    f"column {name!r} is in {units[name]} in one source and in {unit} in {path}: "
+                    "convert one, or import them apart"
+                )
+    before = [*stored.values()]
+    return DatasetMetadata(
+        units=units,
+        descriptions={
+            name: text
+            for metadata in reversed(before)
+            for name, text in metadata.descriptions.items()
+            if name in columns.kinds
+        },
+        source="; ".join(dict.fromkeys(m.source for m in before if m.source)),
+        licence="; ".join(dict.fromkeys(m.licence for m in before if m.licence)),
+        # Notes of several datasets would contradict each other.
+        notes=before[0].notes if len(before) == 1 else {},
+    )
 
 
 def _common_kind(seen: set[str], *, complete: bool) -> tuple[Kind, bool]:
