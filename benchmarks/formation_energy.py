@@ -39,6 +39,12 @@ def datasets() -> None:
             )
 
 
+def learning_curve(run: Path) -> list[dict[str, float]]:
+    """The epochs of a run whose validation error was taken."""
+    rows = json.loads((run / "history.json").read_text())
+    return [row for row in rows if "validation_mae" in row]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = sorted(path.stem for path in RECIPES.glob("*.toml"))
@@ -57,7 +63,11 @@ def main() -> None:
         print(comparison.table())
         record(
             f"formation_energy_{recipe}",
-            {"recipe": f"benchmarks/recipes/{recipe}.toml", **json.loads(comparison.to_json())},
+            {
+                "recipe": f"benchmarks/recipes/{recipe}.toml",
+                **json.loads(comparison.to_json()),
+                "learning_curves": [learning_curve(folder) for folder in folders],
+            },
             packages=("torch", "lightning"),
         )
 
