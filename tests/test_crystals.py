@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition, Lattice, Structure
 
-from crystalcodec.crystals import (
-    ContentHash,
-    Crystals,
-    CrystalsError,
-    cell_parameters_from_lattices,
-    find_faults,
-    lattices_from_cell_parameters,
-)
+from crystalcodec.crystals import ContentHash, Crystals, CrystalsError, find_faults
+from crystalcodec.geometry import cell_parameters_from_lattices, lattices_from_cell_parameters
 from crystalcodec.testing import sample_crystals
 
 SALT = Crystals.single(

@@ -1,4 +1,4 @@
-"""Crystals: the one value type of this library, and the geometry of its cells."""
+"""Crystals: the one value type of this library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ import numpy.typing as npt
 
 from crystalcodec.elements import ATOMIC_MASSES, MAX_ATOMIC_NUMBER, reduced_formula
 from crystalcodec.failures import Failure
+from crystalcodec.geometry import (
+    cell_parameters_from_lattices,
+    lattice_points,
+    transform,
+    triple_products,
+    wrap,
+)
 
 __all__ = [
     "ContentHash",
     "Crystals",
     "CrystalsError",
-    "cell_parameters_from_lattices",
     "find_faults",
-    "lattices_from_cell_parameters",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -187,7 +192,7 @@ class Crystals:
     @property
     def volumes(self) -> Floats:
         """(n,) volume of each cell, Å3."""
-        return np.abs(_triple_products(self.lattices))
+        return np.abs(triple_products(self.lattices))
 
     @property
     def densities(self) -> Floats:
@@ -226,12 +231,12 @@ class Crystals:
     def to_cartesian(self, frac_coords: npt.ArrayLike) -> Floats:
         """Cartesian coordinates (n_sites_total, 3), Å, of fractional ones, one row a site."""
         rows = self._rows(frac_coords)
-        return _transform(rows, self.lattices[self.crystal_indices])
+        return transform(rows, self.lattices[self.crystal_indices])
 
     def to_fractional(self, cart_coords: npt.ArrayLike) -> Floats:
         """Fractional coordinates (n_sites_total, 3), not wrapped, of Cartesian ones in Å."""
         rows = self._rows(cart_coords)
-        return _transform(rows, np.linalg.inv(self.lattices)[self.crystal_indices])
+        return transform(rows, np.linalg.inv(self.lattices)[self.crystal_indices])
 
     def _rows(self, coords: npt.ArrayLike) -> Floats:
         rows = np.asarray(coords, float)
@@ -248,7 +253,7 @@ class Crystals:
         Where a cell is left-handed its vectors and its fractional coordinates change sign
         together, so that no atom moves.
         """
-        sign = np.sign(_triple_products(self.lattices))
+        sign = np.sign(triple_products(self.lattices))
         return Crystals._of_valid(
             self.lattices * sign[:, None, None] + 0.0,
             wrap(self.frac_coords * sign[self.crystal_indices, None]),
@@ -279,7 +284,9 @@ class Crystals:
                 f"supercell scaling {given.tolist()}: wanted a whole number, three of them or a "
                 "(3, 3) matrix of them"
             )
-        shifts = _lattice_points(whole)
+        if round(np.linalg.det(whole)) == 0:
+            raise CrystalsError(f"supercell scaling {whole.tolist()} has no volume")
+        shifts = lattice_points(whole)
         images = len(shifts)
         coords = (self.frac_coords[:, None, :] + shifts).reshape(-1, 3) @ np.linalg.inv(whole)
         return Crystals._of_valid(
@@ -313,13 +320,6 @@ class ContentHash:
         return whole.hexdigest()
 
 
-def wrap(frac_coords: Floats) -> Floats:
-    """Fractional coordinates moved into [0, 1); those already there stay bit for bit."""
-    wrapped = frac_coords - np.floor(frac_coords)
-    wrapped[wrapped >= 1.0] = 0.0  # -1e-17 rounds up to 1
-    return wrapped
-
-
 def find_faults(
     lattices: Floats, frac_coords: Floats, numbers: Ints, offsets: Ints
 ) -> list[Failure]:
@@ -337,7 +337,7 @@ def find_faults(
 
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.isfinite(lattices).all(axis=(1, 2))
-        flat = finite & ~(np.abs(_triple_products(lattices)) > _FLAT * boxes)
+        flat = finite & ~(np.abs(triple_products(lattices)) > _FLAT * boxes)
     for i in np.flatnonzero(counts < 1).tolist():
         note(i, "no sites", "a crystal needs at least one site")
     for i in np.flatnonzero(~finite).tolist():
@@ -353,52 +353,6 @@ def find_faults(
         at = f"site {s - offsets[i]}: {numbers[s]}, wanted 1 to {MAX_ATOMIC_NUMBER}"
         note(i, "no such element", at)
     return [faults[i] for i in sorted(faults)]
-
-
-def cell_parameters_from_lattices(lattices: Floats) -> Floats:
-    """(n, 6) a, b, c in Å and alpha, beta, gamma in degrees, of lattices (n, 3, 3) in Å."""
-    lengths = np.sqrt((lattices * lattices).sum(axis=2))
-    following, last = lattices[:, [1, 2, 0]], lattices[:, [2, 0, 1]]
-    normals = _cross(following, last)
-    sines = np.sqrt((normals * normals).sum(axis=2))
-    # The arc tangent keeps all digits near 0 and 180 degrees, where the arc cosine loses half.
-    angles = np.degrees(np.arctan2(sines, (following * last).sum(axis=2)))
-    return np.concatenate([lengths, angles], axis=1)
-
-
-def lattices_from_cell_parameters(cell_parameters: npt.ArrayLike) -> Floats:
-    """Right-handed lattices (n, 3, 3), Å, of a, b, c (Å), alpha, beta, gamma (degrees), (n, 6).
-
-    The orientation is pymatgen's: c along z, a in the x-z plane. A set of parameters that closes
-    no cell gives a lattice of NaN.
-    """
-    parameters = np.asarray(cell_parameters, float).reshape(-1, 6)
-    a, b, c = parameters[:, :3].T
-    with np.errstate(invalid="ignore"):
-        cosines = np.cos(np.radians(parameters[:, 3:]))
-    # Right angles are exact: cos(radians(90)) is 6e-17.
-    cosines[parameters[:, 3:] == 90.0] = 0.0
-    cos_alpha, cos_beta, cos_gamma = cosines.T
-    sines = np.sqrt(1 - cosines**2)
-    sin_alpha, sin_beta, _ = sines.T
-    closed = (parameters[:, :3] > 0).all(axis=1) & (np.abs(cosines) < 1).all(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Angle between a* and b*, whose cosine leaves [-1, 1] where the angles close no cell.
-        cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
-        sin_star = np.sqrt(1 - cos_star**2)
-        zero = np.zeros_like(a)
-        lattices = np.stack(
-            [
-                np.stack([a * sin_beta, zero, a * cos_beta], axis=1),
-                np.stack(
-                    [-b * sin_alpha * cos_star, b * sin_alpha * sin_star, b * cos_alpha], axis=1
-                ),
-                np.stack([zero, zero, c], axis=1),
-            ],
-            axis=1,
-        )
-    lattices[~closed] = np.nan
-    return np.asarray(lattices + 0.0, float)
 
 
 def _as_columns(
@@ -439,39 +393,7 @@ def _as_columns(
     return columns[0], columns[1], columns[2], columns[3]  # type: ignore[return-value]
 
 
-def _transform(rows: Floats, matrices: npt.NDArray[Any]) -> Floats:
-    """Each row times its matrix: (s, 3), (s, 3, 3) -> (s, 3)."""
-    return np.asarray(np.einsum("si,sij->sj", rows, matrices), float)
-
-
 def _offsets(counts: Ints) -> Ints:
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
-
-
-def _triple_products(lattices: Floats) -> Floats:
-    normals = _cross(lattices[:, 1], lattices[:, 2])
-    return np.asarray((lattices[:, 0] * normals).sum(axis=1), float)
-
-
-def _cross(first: Floats, second: Floats) -> Floats:
-    """Cross products over the last axis; three times as fast as numpy's on short rows."""
-    (a, b, c), (d, e, f) = np.moveaxis(first, -1, 0), np.moveaxis(second, -1, 0)
-    return np.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=-1)
-
-
-def _lattice_points(matrix: Ints) -> Ints:
-    """(|det|, 3) the lattice points of the old cell inside the new one, in rising order."""
-    determinant = round(np.linalg.det(matrix))
-    if determinant == 0:
-        raise CrystalsError(f"supercell scaling {matrix.tolist()} has no volume")
-    # In whole numbers, so that a point on a face is inside on one side and outside on the other.
-    adjugate = np.rint(np.linalg.inv(matrix) * determinant).astype(np.int64)
-    low = np.minimum(matrix, 0).sum(axis=0)
-    high = np.maximum(matrix, 0).sum(axis=0)
-    ranges = [np.arange(start, stop + 1) for start, stop in zip(low, high, strict=True)]
-    points = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    scaled = points @ adjugate * np.sign(determinant)
-    inside = ((scaled >= 0) & (scaled < abs(determinant))).all(axis=1)
-    return np.asarray(points[inside], np.int64)

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.crystals import Crystals, lattices_from_cell_parameters
+from crystalcodec.crystals import Crystals
 from crystalcodec.data.augmentation import permute_sites, rotate, shift_origin
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import (
     Encoded,
     InvertibleRepresentation,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from crystalcodec.crystals import Crystals, lattices_from_cell_parameters
+from crystalcodec.crystals import Crystals
 from crystalcodec.data import DatasetError, prototype_labels
+from crystalcodec.geometry import lattices_from_cell_parameters
 
 pytest.importorskip("moyopy")
 

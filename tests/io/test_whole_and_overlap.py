@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystalcodec.crystals import Crystals, lattices_from_cell_parameters
+from crystalcodec.crystals import Crystals
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io import to_pymatgen, whole_file
 from crystalcodec.io.overlap import close_pairs
 

@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from crystalcodec.crystals import Crystals, wrap
+from crystalcodec.crystals import Crystals
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
+from crystalcodec.geometry import wrap
 from crystalcodec.registry import AUGMENTATIONS, load
 
 __all__ = [

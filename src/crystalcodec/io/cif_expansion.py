@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.crystals import wrap
+from crystalcodec.geometry import wrap
 from crystalcodec.io.cif_values import CifError
 
 __all__ = ["Operations", "expand"]

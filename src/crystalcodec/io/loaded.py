@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.crystals import Crystals, find_faults, lattices_from_cell_parameters
+from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.elements import SYMBOLS
 from crystalcodec.failures import Failure
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io.overlap import close_pairs
 from crystalcodec.io.whole import whole_file
 

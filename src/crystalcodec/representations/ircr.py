@@ -8,14 +8,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.crystals import (
-    Crystals,
-    cell_parameters_from_lattices,
-    find_faults,
-    lattices_from_cell_parameters,
-)
+from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.elements import ELECTRONEGATIVITIES, GROUPS, MAX_ATOMIC_NUMBER, PERIODS, SYMBOLS
 from crystalcodec.failures import Failure
+from crystalcodec.geometry import cell_parameters_from_lattices, lattices_from_cell_parameters
 from crystalcodec.representations.base import (
     Arrays,
     Field,
