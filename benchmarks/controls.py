@@ -15,12 +15,21 @@ from crystalcodec.representations.ircr import IRCR
 
 @dataclass(frozen=True)
 class ShuffledIRCR(Representation):
-    """IRCR with its rows in one fixed random order: the same numbers, no neighbourhood."""
+    """IRCR with some of its rows in one fixed random order: the same numbers, no neighbourhood.
+
+    Parameters
+    ----------
+    rows
+        ``all``, ``elements`` (block E) or ``sites`` (blocks C and O).
+    seed
+        Of the order.
+    """
 
     name: ClassVar[str] = "ircr_shuffled"
     lost: ClassVar[str] = "the orientation of the crystal in space"
     invariances: ClassVar = frozenset({"rotation"})
 
+    rows: str = "all"
     seed: int = 0
 
     @property
@@ -32,5 +41,7 @@ class ShuffledIRCR(Representation):
 
     def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
         arrays: Arrays = IRCR()._encode(crystals)
-        order = np.random.default_rng(self.seed).permutation(144)
+        order = np.arange(144)
+        chosen = {"all": order, "elements": order[:94], "sites": order[96:136]}[self.rows]
+        order[chosen] = np.random.default_rng(self.seed).permutation(chosen)
         return {self.name: arrays["ircr"][:, order]}
