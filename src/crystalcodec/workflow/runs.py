@@ -190,7 +190,8 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
             f"the run in {folder} is not finished: the train command that began it goes on where "
             "it stopped"
         )
-    for name, wanted in record.get("files", {}).items():
+    for name in (MODEL, SCALING):
+        wanted = record.get("files", {}).get(name)
         if not (folder / name).is_file():
             raise RunError(f"{folder / name} is missing: train again into another folder")
         if _sha256(folder / name) != wanted:
@@ -203,7 +204,7 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
         config = RunConfig.of(record["config"])
         # With every default written out, so that it does not matter if a default changes.
         representation = build_representation(NamedConfig(**record["representation"]))
-        model = {**record["config"]["model"], **record.get("model", {})}
+        model = dict(record["model"])
     except (KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
     # The random start is overwritten; the caller's random numbers go on as if it had not been.
