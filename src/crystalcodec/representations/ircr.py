@@ -29,9 +29,8 @@ _PROPERTY_ROWS: Final = 8  # the last two hold zeros, as published
 
 
 def _valences() -> npt.NDArray[np.float64]:
-    """The group up to 12, the group less 10 from 13 to 17, none for 18, 3 for the f block."""
+    """The group up to 12 (3 for the f block), the group less 10 from 13 to 17, none for 18."""
     valences = np.where(GROUPS <= 12, GROUPS, np.where(GROUPS <= 17, GROUPS - 10, 0.0))
-    valences[57:72] = valences[89:104] = 3.0
     valences.flags.writeable = False
     return valences
 
