@@ -93,37 +93,40 @@ class LosesParameters(IRCR):
 
 class Shifted(IRCR):
     def _decode(self, arrays):
-        crystals, failures = super()._decode(arrays)
-        return (
-            Crystals(
+        decoded = super()._decode(arrays)
+        crystals = decoded.crystals
+        return dataclasses.replace(
+            decoded,
+            crystals=Crystals(
                 crystals.lattices, crystals.frac_coords + 1e-4, crystals.numbers, crystals.offsets
             ),
-            failures,
         )
 
 
 class Stretched(IRCR):
     def _decode(self, arrays):
-        crystals, failures = super()._decode(arrays)
-        return (
-            Crystals(
+        decoded = super()._decode(arrays)
+        crystals = decoded.crystals
+        return dataclasses.replace(
+            decoded,
+            crystals=Crystals(
                 crystals.lattices * 1.0001, crystals.frac_coords, crystals.numbers, crystals.offsets
             ),
-            failures,
         )
 
 
 class Transmuted(IRCR):
     def _decode(self, arrays):
-        crystals, failures = super()._decode(arrays)
-        return (
-            Crystals(
+        decoded = super()._decode(arrays)
+        crystals = decoded.crystals
+        return dataclasses.replace(
+            decoded,
+            crystals=Crystals(
                 crystals.lattices,
                 crystals.frac_coords,
                 crystals.numbers % 94 + 1,
                 crystals.offsets,
             ),
-            failures,
         )
 
 
@@ -153,7 +156,8 @@ class Crashes(IRCR):
 class TakesNoise(IRCR):
     def _decode(self, arrays):
         salt = sample_crystals(1)
-        return salt[[0] * len(arrays["ircr"])], []
+        n = len(arrays["ircr"])
+        return Decoded.of(n, salt[[0] * n], [])
 
 
 class DropsJunk(IRCR):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.data.augmentation import permute_sites, rotate, shift_origin
@@ -78,16 +79,21 @@ def sample_crystals(n: int = 24, *, seed: int = 0, max_sites: int = 20) -> Cryst
     return Crystals.concatenate(crystals)
 
 
-def round_trip_errors(crystals: Crystals, decoded: Crystals) -> npt.NDArray[np.float64]:
+def round_trip_errors(
+    crystals: Crystals, decoded: Crystals, *, any_order: bool = False
+) -> npt.NDArray[np.float64]:
     """(n,) the largest distance, Å, between a site or lattice point and its decoded twin.
 
     The frame of each decoded crystal is first turned onto the original one (polar decomposition).
-    Infinite where species or their order differ.
+    Infinite where species or, unless ``any_order``, their order differ; in any order each site's
+    twin is the one of its element in the assignment of the smallest sum of squared distances.
     """
     if len(crystals) != len(decoded):
         raise ConformanceError(f"{len(crystals)} crystals went in, {len(decoded)} came back")
     errors = np.full(len(crystals), np.inf)
     for i, (one, other) in enumerate(zip(crystals, decoded, strict=True)):
+        if any_order:
+            other = _in_order_of(one, other)
         if not np.array_equal(one.numbers, other.numbers):
             continue
         u, _, vt = np.linalg.svd(other.lattices[0].T @ one.lattices[0])
@@ -98,6 +104,18 @@ def round_trip_errors(crystals: Crystals, decoded: Crystals) -> npt.NDArray[np.f
         vectors = turned - one.lattices[0]
         errors[i] = max(np.linalg.norm(apart, axis=1).max(), np.linalg.norm(vectors, axis=1).max())
     return errors
+
+
+def _in_order_of(one: Crystals, other: Crystals) -> Crystals:
+    """The other crystal with its sites in the order of their twins, where species agree."""
+    if not np.array_equal(np.sort(one.numbers), np.sort(other.numbers)):
+        return other
+    difference = one.frac_coords[:, None] - other.frac_coords
+    vectors = (difference - np.rint(difference)) @ one.lattices[0]
+    cost = (vectors**2).sum(axis=2)
+    cost[one.numbers[:, None] != other.numbers] = 1e6
+    _, order = linear_sum_assignment(cost)
+    return Crystals(other.lattices, other.frac_coords[order], other.numbers[order], other.offsets)
 
 
 def check_representation(representation: Representation, crystals: Crystals | None = None) -> None:
@@ -205,7 +223,18 @@ def check_round_trip(representation: Representation, crystals: Crystals) -> None
     encoded = representation.encode(crystals)
     decoded = representation.decode(encoded)
     _require(not decoded.failures, f"an encoded crystal does not decode: {decoded.failures[:1]}")
-    errors = round_trip_errors(crystals[encoded.index], decoded.crystals)
+    _require(len(encoded) > 0, "all crystals are refused, so that nothing is shown")
+    errors = round_trip_errors(
+        crystals[encoded.index],
+        decoded.crystals,
+        any_order=not representation.keeps_site_order,
+    )
+    if decoded.confidence is not None:
+        _require(
+            decoded.confidence.shape == (len(decoded.crystals),)
+            and bool(((decoded.confidence >= 0) & (decoded.confidence <= 1)).all()),
+            "confidence is not one number from 0 to 1 for each crystal",
+        )
     worst = float(errors.max(initial=0.0))
     limit = representation.round_trip_tolerance
     _require(worst <= limit, f"a site comes back {worst:g} Å away, said at most {limit:g}")

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.data import DatasetError, prototype_labels
+from crystalcodec.data import prototype_labels
 from crystalcodec.geometry import lattices_from_cell_parameters
-
-pytest.importorskip("moyopy")
 
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 PEROVSKITE = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
@@ -68,11 +65,3 @@ def test_every_crystal_has_a_label_or_a_reason(make_crystals: Callable[..., Crys
     labels, failures = prototype_labels(crystals)
     assert len(labels) == 200
     assert {i for i, label in enumerate(labels) if label is None} == {f.index for f in failures}
-
-
-def test_without_moyopy_the_extra_is_named(
-    rock_salt: Crystals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "moyopy", None)
-    with pytest.raises(DatasetError, match=r"pip install 'crystalcodec\[data\]'"):
-        prototype_labels(rock_salt)

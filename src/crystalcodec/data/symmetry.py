@@ -13,14 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.data.columns import DatasetError
 from crystalcodec.data.workers import pool_of
 from crystalcodec.failures import Failure
+from crystalcodec.symmetry import SYMPREC
 
-__all__ = ["SYMPREC", "prototype_labels"]
+__all__ = ["prototype_labels"]
 
-SYMPREC: Final = 0.01
-"""Å; how far sites may be from symmetric places."""
 _AT_ONCE: Final = 512
 
 
@@ -57,11 +55,6 @@ def prototype_labels(
     labels, failures
         n labels, None for crystals whose symmetry cannot be found, and why.
 
-    Raises
-    ------
-    DatasetError
-        If moyopy is not installed.
-
     Examples
     --------
     >>> perovskite = Crystals.single(
@@ -72,13 +65,6 @@ def prototype_labels(
     >>> prototype_labels(perovskite)[0]
     ['ABC3_221_a_b_c']
     """
-    try:
-        import moyopy  # noqa: F401
-    except ImportError:
-        raise DatasetError(
-            "structure prototypes need the package moyopy: pip install 'crystalcodec[data]'"
-        ) from None
-
     batches = [crystals[start : start + _AT_ONCE] for start in range(0, len(crystals), _AT_ONCE)]
     labels: list[str | None] = []
     failures: list[Failure] = []

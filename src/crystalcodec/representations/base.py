@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -18,14 +18,17 @@ __all__ = [
     "Arrays",
     "Decoded",
     "Encoded",
+    "FailureNotes",
     "Field",
     "InvertibleRepresentation",
     "Representation",
     "RepresentationError",
+    "held_crystals",
 ]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Kind = Literal["continuous", "periodic", "categorical", "index"]
 Invariance = Literal["permutation", "translation", "rotation", "supercell"]
 
@@ -111,11 +114,68 @@ class Decoded:
         Position in the input of each decoded crystal.
     failures
         One for each array that could not be decoded; with ``index`` they cover the input.
+    confidence : (m,)
+        From 0 to 1 for each decoded crystal, how well its array agrees with itself, where the
+        representation can tell; what the number means stands in the docstring of the class.
     """
 
     crystals: Crystals
     index: Ints
     failures: tuple[Failure, ...] = ()
+    confidence: Floats | None = None
+
+    @classmethod
+    def of(
+        cls,
+        n: int,
+        crystals: Crystals,
+        failures: Iterable[Failure],
+        confidence: Floats | None = None,
+    ) -> Decoded:
+        """The outcome of n arrays: crystals in order, and a failure for each other array."""
+        failures = tuple(sorted(failures, key=lambda failure: failure.index))
+        kept = np.ones(n, bool)
+        kept[[failure.index for failure in failures]] = False
+        return cls(crystals, np.flatnonzero(kept), failures, confidence)
+
+
+def held_crystals(crystals: Crystals, failures: Iterable[Failure]) -> tuple[Crystals, Ints]:
+    """The crystals that did not fail, and their positions in the batch."""
+    kept = np.ones(len(crystals), bool)
+    kept[[failure.index for failure in failures]] = False
+    return crystals if kept.all() else crystals[kept], np.flatnonzero(kept)
+
+
+class FailureNotes:
+    """The first fault of each crystal or array of a batch, noted with masks.
+
+    Examples
+    --------
+    >>> notes = FailureNotes()
+    >>> notes.add(np.array([False, True]), "too many sites", lambda i: f"{[2, 60][i]} sites")
+    >>> notes.in_order()
+    [Failure(index=1, reason='too many sites', detail='60 sites', source='', line=None)]
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, Failure] = {}
+
+    def add(self, found: npt.ArrayLike, reason: str, detail: str | Callable[[int], str]) -> None:
+        """Note this reason where ``found`` (n,) holds and nothing was noted before."""
+        for i in np.flatnonzero(found).tolist():
+            if i not in self._first:
+                text = detail if isinstance(detail, str) else detail(i)
+                self._first[i] = Failure(i, reason, text)
+
+    def mask(self, n: int) -> npt.NDArray[np.bool_]:
+        """(n,) whether something was noted."""
+        noted = np.zeros(n, bool)
+        noted[[*self._first]] = True
+        return noted
+
+    def in_order(self) -> list[Failure]:
+        """The failures, by index."""
+        return [self._first[i] for i in sorted(self._first)]
 
 
 class Representation(ABC):
@@ -135,11 +195,15 @@ class Representation(ABC):
         Changes of the description of a crystal under which the arrays stay the same:
         ``permutation`` of the sites, ``translation`` of the origin, ``rotation`` of the frame,
         ``supercell``.
+    layouts
+        For each array that is a picture or a volume what its axes are, batch axis not counted, a
+        letter an axis: ``h`` rows, ``w`` columns, ``d`` depth, ``c`` channels (``"hwc"``).
     """
 
     name: ClassVar[str]
     lost: ClassVar[str]
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    layouts: ClassVar[Mapping[str, str]] = {}
 
     @property
     @abstractmethod
@@ -169,11 +233,9 @@ class Representation(ABC):
             Arrays of the crystals that this representation can hold, float32, and a failure for
             each of the others.
         """
-        failures = tuple(self.refuse(crystals))
-        kept = np.ones(len(crystals), bool)
-        kept[[failure.index for failure in failures]] = False
-        held = crystals if kept.all() else crystals[kept]
-        return Encoded(self._encode(held), np.flatnonzero(kept), failures)
+        failures = self.refuse(crystals)
+        held, index = held_crystals(crystals, failures)
+        return Encoded(self._encode(held), index, tuple(failures))
 
     def encode_stream(self, batches: Iterable[Crystals]) -> Iterator[Encoded]:
         """Encode batch after batch; indices count on through all of them."""
@@ -195,7 +257,7 @@ class Representation(ABC):
         return {name: array.shape[1:] for name, array in self._encode(none).items()}
 
     def config(self) -> dict[str, Any]:
-        """Name and parameters, ready for JSON or TOML; see :func:`from_config`."""
+        """Name and parameters, ready for JSON or TOML."""
         return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
 
 
@@ -207,12 +269,15 @@ class InvertibleRepresentation(Representation):
     round_trip_tolerance
         Largest distance in Å, after a rotation of the frame, between a site of a crystal and
         the same site decoded from its arrays.
+    keeps_site_order
+        Whether the sites come back in their order.
     """
 
     round_trip_tolerance: ClassVar[float]
+    keeps_site_order: ClassVar[bool] = True
 
     @abstractmethod
-    def _decode(self, arrays: Arrays) -> tuple[Crystals, list[Failure]]:
+    def _decode(self, arrays: Arrays) -> Decoded:
         """Crystals of the arrays that hold one, in order, and a failure for each other array."""
 
     def decode(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Decoded:
@@ -234,11 +299,7 @@ class InvertibleRepresentation(Representation):
         RepresentationError
             Arrays of the wrong names or shapes: nothing could be decoded at all.
         """
-        given = self._checked(arrays)
-        crystals, failures = self._decode(given)
-        kept = np.ones(len(next(iter(given.values()))), bool)
-        kept[[failure.index for failure in failures]] = False
-        return Decoded(crystals, np.flatnonzero(kept), tuple(failures))
+        return self._decode(self._checked(arrays))
 
     def _checked(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Arrays:
         shapes = self.shapes()

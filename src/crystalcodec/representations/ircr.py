@@ -14,6 +14,8 @@ from crystalcodec.failures import Failure
 from crystalcodec.geometry import cell_parameters_from_lattices, lattices_from_cell_parameters
 from crystalcodec.representations.base import (
     Arrays,
+    Decoded,
+    FailureNotes,
     Field,
     InvertibleRepresentation,
     RepresentationError,
@@ -168,21 +170,16 @@ class IRCR(InvertibleRepresentation):
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites or elements, of heavier elements, of left-handed cells."""
-        failures: dict[int, Failure] = {}
-
-        def note(found: Any, reason: str, details: Any) -> None:
-            for i in np.flatnonzero(found).tolist():
-                failures.setdefault(i, Failure(i, reason, details(i)))
-
+        notes = FailureNotes()
         counts = crystals.n_sites
-        note(
+        notes.add(
             counts > self.max_sites,
             "too many sites",
             lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
         )
         heavy = np.zeros(len(crystals), bool)
         heavy[crystals.crystal_indices[crystals.numbers > self.max_atomic_number]] = True
-        note(
+        notes.add(
             heavy,
             "element out of range",
             lambda i: (
@@ -193,7 +190,7 @@ class IRCR(InvertibleRepresentation):
         _, rest = self._columns(crystals)
         crowded = np.zeros(len(crystals), bool)
         crowded[crystals.crystal_indices[rest]] = True
-        note(
+        notes.add(
             crowded,
             "too many elements",
             lambda i: (
@@ -201,12 +198,12 @@ class IRCR(InvertibleRepresentation):
                 "(max_elements)"
             ),
         )
-        note(
+        notes.add(
             np.linalg.det(crystals.lattices) < 0,
             "left-handed lattice",
-            lambda i: "lengths and angles do not tell handedness: use Crystals.right_handed()",
+            "lengths and angles do not tell handedness: use Crystals.right_handed()",
         )
-        return [failures[i] for i in sorted(failures)]
+        return notes.in_order()
 
     def _columns(self, crystals: Crystals) -> tuple[Ints, Bools]:
         """(n, max_elements) atomic number of each column, 0 where unused; sites left over."""
@@ -248,32 +245,28 @@ class IRCR(InvertibleRepresentation):
         properties[:, 1] = filled.reshape(elements.shape) / crystals.n_sites[:, None]
         return {self.name: array}
 
-    def _decode(self, arrays: Arrays) -> tuple[Crystals, list[Failure]]:
+    def _decode(self, arrays: Arrays) -> Decoded:
         array = np.asarray(arrays[self.name], float)
         rows = self.blocks
-        failures: dict[int, Failure] = {}
-
-        def note(found: Any, reason: str, detail: str) -> None:
-            for i in np.flatnonzero(found).tolist():
-                failures.setdefault(i, Failure(i, reason, detail))
-
+        notes = FailureNotes()
         finite = np.isfinite(array).all(axis=(1, 2))
-        note(~finite, "not finite", "the array holds NaN or infinity")
+        notes.add(~finite, "not finite", "the array holds NaN or infinity")
         array = np.where(finite[:, None, None], array, 0.0)
         element_of, no_element, unclear_element = self._hot(array[:, rows["E"]], axis=1)
         column_of, empty, unclear_site = self._hot(array[:, rows["O"]], axis=2)
         occupied = ~empty
-        note(~occupied.any(axis=1), "no occupied site", "no entry of block O is 1")
-        note(unclear_site.any(axis=1), "occupancy undecided", self._undecided("O"))
-        note(unclear_element.any(axis=1), "element undecided", self._undecided("E"))
+        notes.add(~occupied.any(axis=1), "no occupied site", "no entry of block O is 1")
+        notes.add(unclear_site.any(axis=1), "occupancy undecided", self._undecided("O"))
+        notes.add(unclear_element.any(axis=1), "element undecided", self._undecided("E"))
         unknown = occupied & np.take_along_axis(no_element, column_of, axis=1)
-        note(unknown.any(axis=1), "site without element", "its column of block E has no entry 1")
+        notes.add(
+            unknown.any(axis=1), "site without element", "its column of block E has no entry 1"
+        )
         lattices = lattices_from_cell_parameters(array[:, rows["L"], :3].reshape(-1, 6))
         closes = np.isfinite(lattices).all(axis=(1, 2))
-        note(~closes, "lattice closes no cell", "lengths or angles that no cell can have")
+        notes.add(~closes, "lattice closes no cell", "lengths or angles that no cell can have")
 
-        good = np.ones(len(array), bool)
-        good[[*failures]] = False
+        good = ~notes.mask(len(array))
         places = np.flatnonzero(good)
         numbers = np.take_along_axis(element_of + 1, column_of, axis=1)
         sites = occupied[good]
@@ -284,7 +277,7 @@ class IRCR(InvertibleRepresentation):
             np.concatenate([[0], np.cumsum(sites.sum(axis=1))]),
         )
         flat = [fault.index for fault in find_faults(*columns)]
-        note(_mask(places[flat], len(array)), "lattice closes no cell", "it has no volume")
+        notes.add(_mask(places[flat], len(array)), "lattice closes no cell", "it has no volume")
         kept = ~_mask(np.asarray(flat, np.int64), len(places))
         owner = np.repeat(kept, sites.sum(axis=1))
         crystals = Crystals(
@@ -296,11 +289,11 @@ class IRCR(InvertibleRepresentation):
         if self.tolerance < 0.5:
             places = places[kept]
             wrong = self._inconsistent(crystals, array[places])
-            for j, detail in wrong.items():
-                i = int(places[j])
-                failures[i] = Failure(i, "not self-consistent", detail)
-            crystals = crystals[~_mask(np.array([*wrong], np.int64), len(places))]
-        return crystals, [failures[i] for i in sorted(failures)]
+            details = {int(places[j]): detail for j, detail in wrong.items()}
+            found = _mask(np.array([*details], np.int64), len(array))
+            notes.add(found, "not self-consistent", details.__getitem__)
+            crystals = crystals[~found[places]]
+        return Decoded.of(len(array), crystals, notes.in_order())
 
     def _hot(self, block: npt.NDArray[Any], axis: int) -> tuple[Any, Any, Any]:
         """Position of the hot entry along an axis, whether there is none, whether it is unclear."""

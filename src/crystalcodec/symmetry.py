@@ -1,0 +1,54 @@
+"""The space group of each crystal of a batch, by moyopy."""
+
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from crystalcodec.crystals import Crystals
+
+__all__ = ["SYMPREC", "space_group_numbers"]
+
+SYMPREC: Final = 0.01
+"""Å; how far sites may be from symmetric places."""
+
+
+def space_group_numbers(crystals: Crystals, *, symprec: float = SYMPREC) -> npt.NDArray[np.int64]:
+    """(n,) the number of each crystal's space group, 1 to 230; 0 where none could be found.
+
+    Parameters
+    ----------
+    crystals
+        n crystals.
+    symprec
+        Å; how far sites may be from symmetric places.
+
+    Examples
+    --------
+    >>> salt = Crystals.single(
+    ...     [[0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]], [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17]
+    ... )
+    >>> space_group_numbers(salt)
+    array([225])
+    """
+    import moyopy
+
+    # It warns of each supercell that its list of operations, which is not used here, is short.
+    logging.getLogger("moyo").setLevel(logging.ERROR)
+    numbers = np.zeros(len(crystals), np.int64)
+    lattices = crystals.lattices.tolist()
+    for i, (start, stop) in enumerate(pairwise(crystals.offsets.tolist())):
+        cell = moyopy.Cell(
+            lattices[i],
+            crystals.frac_coords[start:stop].tolist(),
+            crystals.numbers[start:stop].tolist(),
+        )
+        try:
+            numbers[i] = moyopy.MoyoDataset(cell, symprec=symprec).number
+        except ValueError:
+            numbers[i] = 0
+    return numbers

@@ -1,0 +1,42 @@
+"""Space groups of a batch against known crystals and pymatgen."""
+
+from __future__ import annotations
+
+import numpy as np
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.io import to_pymatgen
+from crystalcodec.symmetry import space_group_numbers
+from crystalcodec.testing import sample_crystals
+
+
+def test_known_groups():
+    primitive = [[0, 2, 2], [2, 0, 2], [2, 2, 0]]
+    crystals = Crystals.concatenate(
+        [
+            Crystals.single(primitive, [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17]),  # rock salt
+            Crystals.single(primitive, [[0, 0, 0], [0.25, 0.25, 0.25]], [30, 16]),  # zinc blende
+            Crystals.single(primitive, [[0, 0, 0], [0.25, 0.25, 0.25]], [14, 14]),  # diamond
+            Crystals.single(np.diag([3, 4, 5]), [[0.1, 0.2, 0.3]], [1]),
+        ]
+    )
+    np.testing.assert_array_equal(space_group_numbers(crystals), [225, 216, 227, 47])
+
+
+def test_agrees_with_pymatgen():
+    crystals = sample_crystals(40, seed=1)
+    numbers = [
+        SpacegroupAnalyzer(structure, symprec=0.01).get_space_group_number()
+        for structure in to_pymatgen(crystals)
+    ]
+    np.testing.assert_array_equal(space_group_numbers(crystals), numbers)
+
+
+def test_none_is_found_for_atoms_on_top_of_each_other():
+    crystal = Crystals.single(np.eye(3) * 4, [[0, 0, 0], [0, 0, 0.0001]], [1, 1])
+    assert space_group_numbers(crystal).tolist() == [0]
+
+
+def test_an_empty_batch_has_none():
+    assert space_group_numbers(Crystals.empty()).shape == (0,)
