@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from crystalcodec.crystals import Crystals
@@ -24,6 +25,7 @@ def test_known_groups():
     np.testing.assert_array_equal(space_group_numbers(crystals), [225, 216, 227, 47])
 
 
+@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 def test_agrees_with_pymatgen():
     crystals = sample_crystals(40, seed=1)
     numbers = [
