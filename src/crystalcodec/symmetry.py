@@ -1,8 +1,9 @@
-"""The space group of each crystal of a batch, by moyopy."""
+"""The space group of each crystal of a batch, by moyopy, and by spglib where that gives up."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 from itertools import pairwise
 from typing import Final
 
@@ -50,5 +51,19 @@ def space_group_numbers(crystals: Crystals, *, symprec: float = SYMPREC) -> npt.
         try:
             numbers[i] = moyopy.MoyoDataset(cell, symprec=symprec).number
         except ValueError:
-            numbers[i] = 0
+            # Some arrangements on half the points of a lattice end its search, not spglib's.
+            numbers[i] = _by_spglib(crystals[i], symprec)
     return numbers
+
+
+def _by_spglib(crystal: Crystals, symprec: float) -> int:
+    import spglib
+
+    cell = (crystal.lattices[0], crystal.frac_coords, crystal.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # on how its next version fails
+        try:
+            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        except spglib.SpglibError:
+            return 0
+    return 0 if found is None else int(found.number)
