@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -146,6 +147,24 @@ class ClaimsNothing(IRCR):
     invariances = frozenset()
 
 
+class HoldsNothing(IRCR):
+    pass
+
+
+class LayoutOfNothing(IRCR):
+    layouts: ClassVar = {"picture": "hw"}
+
+
+class LayoutOfAnotherShape(IRCR):
+    layouts: ClassVar = {"ircr": "hwc"}
+
+
+class Overconfident(IRCR):
+    def _decode(self, arrays):
+        decoded = super()._decode(arrays)
+        return dataclasses.replace(decoded, confidence=np.full(len(decoded.index), 1.5))
+
+
 class Crashes(IRCR):
     def _decode(self, arrays):
         if not np.isfinite(arrays["ircr"]).all():
@@ -180,6 +199,8 @@ class TakesAnyShape(IRCR):
         ("fields", OutOfRange, {}),
         ("fields", SoftOneHot, {}),
         ("fields", DoublePrecision, {}),
+        ("fields", LayoutOfNothing, {}),
+        ("fields", LayoutOfAnotherShape, {}),
         ("batches", BatchMean, {}),
         ("batches", ForgetsFailures, {"max_sites": 5}),
         ("batches", NoReason, {"max_sites": 5}),
@@ -190,6 +211,8 @@ class TakesAnyShape(IRCR):
         ("round trip", Shifted, {}),
         ("round trip", Stretched, {"tolerance": 0.5}),
         ("round trip", Transmuted, {}),
+        ("round trip", Overconfident, {}),
+        ("round trip", HoldsNothing, {"max_elements": 1, "max_sites": 1, "max_atomic_number": 1}),
         ("invariances", ClaimsTranslation, {}),
         ("invariances", ClaimsPermutation, {}),
         ("invariances", ClaimsSupercell, {"max_sites": 40}),

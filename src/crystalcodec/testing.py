@@ -147,6 +147,12 @@ def check_fields(representation: Representation, crystals: Crystals) -> None:
         _require(array.dtype == np.float32, f"array {name!r} is {array.dtype}, not float32")
         _require(bool(np.isfinite(array).all()), f"array {name!r} is not finite")
         _require(array.shape[1:] == shapes[name], f"array {name!r} has shape {array.shape}")
+    for name, letters in representation.layouts.items():
+        _require(name in shapes, f"a layout for the array {name!r}, which is not there")
+        _require(
+            len(letters) == len(set(letters)) == len(shapes[name]) and set(letters) <= set("cdhw"),
+            f"array {name!r} of shape {shapes[name]} cannot have the layout {letters!r}",
+        )
     for field in representation.fields:
         part = field.of(encoded.arrays)
         _require(
