@@ -27,6 +27,11 @@ __all__ = [
 
 REPRESENTATIONS: Final[Mapping[str, str]] = {
     "ircr": "crystalcodec.representations.ircr:IRCR",
+    "crystens": "crystalcodec.representations.crystens:CrysTens",
+    "unimat": "crystalcodec.representations.unimat:UniMat",
+    "ftcp": "crystalcodec.representations.ftcp:FTCP",
+    "xtal2png": "crystalcodec.representations.xtal2png:Xtal2PNG",
+    "crystal_image": "crystalcodec.representations.crystal_image:CrystalImage",
 }
 
 MODELS: Final[Mapping[str, str]] = {
@@ -68,7 +73,7 @@ def load(table: Mapping[str, str], name: str) -> Any:
     UnknownNameError
         If the table has no such name.
 
-    >>> load(REPRESENTATIONS, "icrc")
+    >>> load({"ircr": REPRESENTATIONS["ircr"]}, "icrc")
     Traceback (most recent call last):
     crystalcodec.registry.UnknownNameError: no 'icrc' here; did you mean 'ircr'? There is: ircr
     """
