@@ -10,6 +10,7 @@ import pytest
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
+from crystalcodec.io import to_pymatgen
 from crystalcodec.registry import REPRESENTATIONS, load
 from crystalcodec.representations.base import Decoded, RepresentationError
 from crystalcodec.representations.ircr import IRCR
@@ -246,3 +247,12 @@ def test_round_trip_errors_are_distances_in_angstrom():
     assert np.isinf(round_trip_errors(crystals, crystals[[1, 0, 2, 3, 4, 5]])[:2]).all()
     with pytest.raises(ConformanceError, match="6 crystals went in, 5 came back"):
         round_trip_errors(crystals, crystals[:5])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_atoms_of_the_sample_crystals_keep_their_distance(seed):
+    for crystal in sample_crystals(seed=seed):
+        structure = to_pymatgen(crystal)[0]
+        distances = structure.distance_matrix
+        np.fill_diagonal(distances, min(structure.lattice.abc))
+        assert distances.min() > 0.4  # the needle-like cell is thin

@@ -74,7 +74,8 @@ def sample_crystals(n: int = 24, *, seed: int = 0, max_sites: int = 20) -> Cryst
         coords = rng.permutation(grid.reshape(-1, 3))[:n_sites]
         coords = coords + rng.uniform(0, 0.2 / side, coords.shape) * (i % 2)
         if i == 2:
-            coords[0] = 1 - 1e-9
+            # The site at the origin, where there is one, so that no two share a place.
+            coords[(coords**2).sum(axis=1).argmin()] = 1 - 1e-9
         crystals.append(Crystals.single(lattice, coords, rng.choice(elements, size=n_sites)))
     return Crystals.concatenate(crystals)
 
