@@ -32,6 +32,11 @@ REPRESENTATIONS: Final[Mapping[str, str]] = {
     "ftcp": "crystalcodec.representations.ftcp:FTCP",
     "xtal2png": "crystalcodec.representations.xtal2png:Xtal2PNG",
     "crystal_image": "crystalcodec.representations.crystal_image:CrystalImage",
+    "density_slices": "crystalcodec.representations.slices:DensitySlices",
+    "density_slice_blocks": "crystalcodec.representations.slices:DensitySliceBlocks",
+    "density_cube": "crystalcodec.representations.density_cube:DensityCube",
+    "density_cell": "crystalcodec.representations.density_cell:DensityCell",
+    "structure_factors": "crystalcodec.representations.structure_factors:StructureFactors",
 }
 
 MODELS: Final[Mapping[str, str]] = {
