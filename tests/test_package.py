@@ -29,7 +29,10 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not modules_after("import crystalcodec") & {*HEAVY, "numpy"}
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["train"], ["predict"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], *([name] for name in "data train predict evaluate encode decode show slices".split())],
+)
 def test_help_imports_nothing_heavy(command):
     code = f"from crystalcodec.cli import app; app({[*command, '--help']!r}, standalone_mode=False)"
     assert not modules_after(code) & HEAVY

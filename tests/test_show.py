@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from crystalcodec import Crystals, write
 from crystalcodec.cli import app
 from crystalcodec.io.png import read_png
-from crystalcodec.plots_arrays import tiles
-from crystalcodec.plots_representations import show
-from crystalcodec.plots_structures import draw_structure, element_colours
+from crystalcodec.plots.arrays import tiles
+from crystalcodec.plots.representations import show
+from crystalcodec.plots.structures import draw_structure, element_colours
 from crystalcodec.registry import REPRESENTATIONS, UnknownNameError
 from crystalcodec.representations.base import Field, Representation, RepresentationError
 from crystalcodec.representations.images import ImageRepresentation

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from crystalcodec import plots
 from crystalcodec.data import DatasetError
+from crystalcodec.plots import results as plots
 from crystalcodec.report import write_report
 from crystalcodec.workflow import RunConfig, RunError, compare, evaluate
 from crystalcodec.workflow.config import merge

@@ -177,7 +177,7 @@ def show(
     """
     from crystalcodec.failures import count_reasons
     from crystalcodec.io import Loaded, iter_read
-    from crystalcodec.plots_representations import show as draw
+    from crystalcodec.plots.representations import show as draw
 
     names = list(REPRESENTATIONS) if as_ == "all" else [n.strip() for n in as_.split(",")]
     chosen = _chosen(names, set_)

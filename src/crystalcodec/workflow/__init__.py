@@ -1,4 +1,4 @@
-"""Train, predict, evaluate, compare: the work around any representation and any model.
+"""Encode and decode files, train, predict, evaluate, compare: the work around any representation and any model.
 
 One run is one :class:`RunConfig` (a TOML file or the same flags) and one folder: weights, config,
 scaling, metrics, figures and a report. The public names are imported when they are first used.
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crystalcodec.workflow.comparison import evaluate as evaluate
     from crystalcodec.workflow.config import ConfigError as ConfigError
     from crystalcodec.workflow.config import RunConfig as RunConfig
+    from crystalcodec.workflow.decoding import decode_files as decode_files
+    from crystalcodec.workflow.encoding import encode_files as encode_files
     from crystalcodec.workflow.prediction import Predictions as Predictions
     from crystalcodec.workflow.prediction import predict as predict
     from crystalcodec.workflow.prediction import predict_files as predict_files
@@ -30,6 +32,8 @@ _HOMES: Final = {
     "RunConfig": "config",
     "RunError": "runs",
     "compare": "comparison",
+    "decode_files": "decoding",
+    "encode_files": "encoding",
     "evaluate": "comparison",
     "open_run": "runs",
     "predict": "prediction",

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec import plots
 from crystalcodec.evaluation.regression import regression_metrics
 from crystalcodec.failures import count_reasons
 from crystalcodec.io.whole import whole_file
+from crystalcodec.plots.results import learning_curve, parity, save
 from crystalcodec.report import write_report
 from crystalcodec.workflow.prediction import predict_with
 from crystalcodec.workflow.runs import RECORD, Run, write_json
@@ -65,14 +65,14 @@ def write_results(
     write_json(folder / "history.json", list(history))
     _write_predictions(folder / "predictions.csv", data, {n: v for n, (v, _) in judged.items()})
     figures = {"learning curve": folder / "learning_curve.png"}
-    plots.save(plots.learning_curve(history, run.target, run.unit), figures["learning curve"])
+    save(learning_curve(history, run.target, run.unit), figures["learning curve"])
     for name, part in data.items():
         figures[f"{name}: predicted against true"] = path = folder / f"parity_{name}.png"
         values, good = judged[name][0], np.isfinite(judged[name][0])
-        figure = plots.parity(
+        figure = parity(
             part.targets[good], values[good], run.target, run.unit, name, metrics[name]
         )
-        plots.save(figure, path)
+        save(figure, path)
     record = {
         **run.record,
         "status": "finished",

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import SYMBOLS
-from crystalcodec.plots import save
-from crystalcodec.plots_arrays import Tile, tiles
-from crystalcodec.plots_structures import draw_structure, element_colours
+from crystalcodec.plots.arrays import Tile, tiles
+from crystalcodec.plots.results import save
+from crystalcodec.plots.structures import draw_structure, element_colours
 from crystalcodec.registry import REPRESENTATIONS, load
 from crystalcodec.representations.base import (
     InvertibleRepresentation,

@@ -1,0 +1,1 @@
+"""Figures: results, structures, and crystals beside their representations."""
