@@ -13,6 +13,7 @@ from torch import nn
 from crystalcodec.data import DatasetError
 from crystalcodec.models.base import ModelError
 from crystalcodec.registry import UnknownNameError
+from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.ircr import IRCR
 from crystalcodec.workflow import ConfigError, RunConfig, RunError, open_run, train
 from crystalcodec.workflow.config import merge
@@ -164,7 +165,7 @@ def test_rows_left_out_are_counted_and_said(values, tmp_path, made_dataset):
         ({"target": {"column": "enrgy"}}, DatasetError, "did you mean 'energy'"),
         ({"model": {"name": "mpl"}}, UnknownNameError, "did you mean 'mlp'"),
         ({"model": {"hiden": [3]}}, ModelError, "did you mean 'hidden'"),
-        ({"representation": {"max_site": 3}}, ConfigError, "did you mean 'max_sites'"),
+        ({"representation": {"max_site": 3}}, RepresentationError, "did you mean 'max_sites'"),
         ({"representation": {"max_sites": 1}}, TargetError, "nothing to learn from"),
         ({"augmentation": {"names": ["rotat"]}}, UnknownNameError, "did you mean 'rotate'"),
         ({"target": {"transform": "log"}}, TargetError, "above 0"),

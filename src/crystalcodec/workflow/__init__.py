@@ -1,4 +1,4 @@
-"""Encode and decode files, train, predict, evaluate, compare: the work around any representation and any model.
+"""Encode and decode files, train, predict, evaluate, compare: the work around the rest.
 
 One run is one :class:`RunConfig` (a TOML file or the same flags) and one folder: weights, config,
 scaling, metrics, figures and a report. The public names are imported when they are first used.

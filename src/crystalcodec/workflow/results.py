@@ -69,9 +69,7 @@ def write_results(
     for name, part in data.items():
         figures[f"{name}: predicted against true"] = path = folder / f"parity_{name}.png"
         values, good = judged[name][0], np.isfinite(judged[name][0])
-        figure = parity(
-            part.targets[good], values[good], run.target, run.unit, name, metrics[name]
-        )
+        figure = parity(part.targets[good], values[good], run.target, run.unit, name, metrics[name])
         save(figure, path)
     record = {
         **run.record,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,13 +15,13 @@ import torch
 from crystalcodec.io.whole import whole_file
 from crystalcodec.models.base import Predictor, build_model
 from crystalcodec.models.scaling import Scaling
-from crystalcodec.registry import REPRESENTATIONS, did_you_mean, load
-from crystalcodec.representations.base import Representation
+from crystalcodec.representations.base import Representation, RepresentationError
+from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.checkpoints import FORMAT, load_weights, save_weights
-from crystalcodec.workflow.config import ConfigError, NamedConfig, RunConfig
+from crystalcodec.workflow.config import ConfigError, RunConfig
 from crystalcodec.workflow.targets import TargetTransform
 
-__all__ = ["Run", "RunError", "build_representation", "open_run", "write_json"]
+__all__ = ["Run", "RunError", "open_run", "write_json"]
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 MODEL: Final = "model.safetensors"
@@ -58,29 +57,6 @@ class Run:
     def unit(self) -> str:
         """Unit of the predicted property, empty where the data told none."""
         return str(self.record["target"]["unit"])
-
-
-def build_representation(config: NamedConfig) -> Representation:
-    """The representation of that name with these parameters.
-
-    Raises
-    ------
-    UnknownNameError, ConfigError, RepresentationError
-        An unknown name, an unknown parameter, a value that it refuses.
-    """
-    representation = load(REPRESENTATIONS, config.name)
-    known = [f.name for f in dataclasses.fields(representation) if f.init]
-    for parameter in config.parameters:
-        if parameter not in known:
-            raise ConfigError(
-                f"representation {config.name!r} has no parameter {parameter!r}"
-                f"{did_you_mean(parameter, known)}"
-            )
-    try:
-        built: Representation = representation(**config.parameters)
-    except TypeError as error:
-        raise ConfigError(f"representation {config.name!r}: {error}") from None
-    return built
 
 
 def identity(config: RunConfig, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,9 +179,9 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
         transform = TargetTransform(**record["target"]["transform"])
         config = RunConfig.of(record["config"])
         # With every default written out, so that it does not matter if a default changes.
-        representation = build_representation(NamedConfig(**record["representation"]))
+        representation = representation_from(record["representation"])
         model = dict(record["model"])
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ConfigError, RepresentationError) as error:
         raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
     # The random start is overwritten; the caller's random numbers go on as if it had not been.
     with torch.random.fork_rng():

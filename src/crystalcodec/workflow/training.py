@@ -22,6 +22,7 @@ from crystalcodec.io.whole import whole_file
 from crystalcodec.models.base import Predictor, all_parameters, build_model, count_parameters
 from crystalcodec.models.scaling import Scaling, fit_scaling
 from crystalcodec.representations.base import Encoded, Representation
+from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.checkpoints import FORMAT
 from crystalcodec.workflow.config import ConfigError, RunConfig, TrainingConfig
 from crystalcodec.workflow.loop import Loop, Row
@@ -32,7 +33,6 @@ from crystalcodec.workflow.runs import (
     CHECKPOINT,
     RECORD,
     Run,
-    build_representation,
     claim,
     digest,
     identity,
@@ -124,7 +124,7 @@ def train(
     """
     folder = Path(folder)
     _check_machine(config)
-    representation = build_representation(config.representation)
+    representation = representation_from(config.representation.model_dump())
     for entry in config.augmentation.names:
         split_share(entry)
     column = config.target.column
@@ -207,7 +207,7 @@ def _fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "gpu" if machine.device == "cuda" else machine.device
     fabric = Fabric(accelerator=accelerator, devices=1, precision=machine.precision)
-    representation = build_representation(config.representation)
+    representation = representation_from(config.representation.model_dump())
     ragged = ragged_arrays(representation)
 
     def make(encoded: Encoded, extra: Mapping[str, Any]) -> Samples:
