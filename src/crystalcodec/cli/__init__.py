@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from crystalcodec.cli import data, train
+from crystalcodec.cli import data, encode, slices, train
 
 __all__ = ["app", "main"]
 
@@ -24,6 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data.app, name="data", help="Datasets on disk: import, info, filter, split, export.")
+app.command()(encode.encode)
+app.command()(encode.decode)
+app.command()(encode.show)
+app.command()(slices.slices)
 app.command()(train.train)
 app.command()(train.predict)
 app.command()(train.evaluate)
@@ -53,7 +57,8 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+            told = "interrupted; the same command goes on where it stopped, or starts again"
+            print(told, file=sys.stderr)
         raise
     except (ValueError, OSError) as error:
         # A wrong file, name or number of the user's; any other error is a fault of this library
