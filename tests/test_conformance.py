@@ -14,6 +14,7 @@ from crystalcodec.io import to_pymatgen
 from crystalcodec.registry import REPRESENTATIONS, load
 from crystalcodec.representations.base import Decoded, RepresentationError
 from crystalcodec.representations.ircr import IRCR
+from crystalcodec.representations.storage import representation_from
 from crystalcodec.testing import (
     CHECKS,
     ConformanceError,
@@ -256,3 +257,19 @@ def test_atoms_of_the_sample_crystals_keep_their_distance(seed):
         distances = structure.distance_matrix
         np.fill_diagonal(distances, min(structure.lattice.abc))
         assert distances.min() > 0.4  # the needle-like cell is thin
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"name": "xtal2png", "bits": 16},
+        {"name": "density_cube", "species": False},
+        {"name": "crystens", "normalisation": "avg_std"},
+        {"name": "crystens", "chemistry": ["electronegativity", "valence"]},
+        {"name": "ftcp", "max_sites": 40, "max_elements": 4, "padding": 2},
+    ],
+    ids=lambda config: "-".join(map(str, config.values())),
+)
+def test_other_parameters_conform_too(config, check):
+    CHECKS[check](representation_from(config), sample_crystals())

@@ -390,7 +390,7 @@ def test_robust_reads_clean_pictures_better_than_their_rounding():
     assert robust.confidence.min() > 0.9
     errors = [round_trip_errors(crystals, result.crystals) for result in (strict, robust)]
     assert np.median(errors[1]) < 0.9 * np.median(errors[0])
-    assert errors[1].max() <= Xtal2PNG.round_trip_tolerance
+    assert errors[1].max() <= Xtal2PNG().round_trip_tolerance
 
 
 def test_distances_mend_coordinates_and_cells():

@@ -203,7 +203,11 @@ class Representation(ABC):
     name: ClassVar[str]
     lost: ClassVar[str]
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
-    layouts: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def layouts(self) -> Mapping[str, str]:
+        """See above; a class variable where parameters do not change it."""
+        return {}
 
     @property
     @abstractmethod
@@ -273,7 +277,11 @@ class InvertibleRepresentation(Representation):
         Whether the sites come back in their order.
     """
 
-    round_trip_tolerance: ClassVar[float]
+    @property
+    @abstractmethod
+    def round_trip_tolerance(self) -> float:
+        """See above; a class variable where parameters do not change it."""
+
     keeps_site_order: ClassVar[bool] = True
 
     @abstractmethod

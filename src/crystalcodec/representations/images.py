@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,10 @@ class ImageRepresentation(InvertibleRepresentation):
     """
 
     bits: int = 8
-    layouts: ClassVar = {}
 
     @property
-    def _whole(self) -> int:
+    def whole(self) -> int:
+        """The pixel that stands for 1: 255 or 65535."""
         return int(2**self.bits - 1)
 
     def to_pixels(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> npt.NDArray[Any]:
@@ -49,7 +49,7 @@ class ImageRepresentation(InvertibleRepresentation):
                 f"{self.name}: pixels hold numbers from 0 to 1, got {array.min():g} to "
                 f"{array.max():g}: clip the array first"
             )
-        pixels = np.rint(array * np.float32(self._whole))
+        pixels = np.rint(array * np.float32(self.whole))
         return pixels.astype(np.uint8 if self.bits == 8 else np.uint16)
 
     def from_pixels(self, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
@@ -65,5 +65,5 @@ class ImageRepresentation(InvertibleRepresentation):
             raise RepresentationError(
                 f"{self.name} with these parameters has pixels of {wanted}, got {pixels.dtype}"
             )
-        array = pixels.astype(np.float32) / np.float32(self._whole)
+        array = pixels.astype(np.float32) / np.float32(self.whole)
         return dict(self._checked({self.name: array}))

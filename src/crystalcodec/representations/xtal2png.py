@@ -125,7 +125,6 @@ space_group_range, distance_range
     )
     invariances: ClassVar = frozenset({"rotation"})
     layouts: ClassVar = {"xtal2png": "hw"}
-    round_trip_tolerance: ClassVar[float] = 0.5
 
     bits: int = 8
     max_sites: int = 52
@@ -142,6 +141,11 @@ space_group_range, distance_range
     max_noise: float = 0.16
     min_confidence: float = 0.0
     symprec: float = SYMPREC
+
+    @property
+    def round_trip_tolerance(self) -> float:
+        """Å; what is rounded further is refused as ``lattice too flat``."""
+        return 0.5 if self.bits == 8 else 0.001
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "masks", tuple(self.masks))
@@ -189,10 +193,10 @@ space_group_range, distance_range
                 "least 1, and the range to reach it"
             )
         widths = [high - low for low, high in (self.n_sites_range, self.space_group_range)]
-        if self.n_sites_range[0] > 1 or max(widths) > self._whole:
+        if self.n_sites_range[0] > 1 or max(widths) > self.whole:
             raise RepresentationError(
                 f"n_sites_range {self.n_sites_range}, space_group_range {self.space_group_range}: "
-                f"wanted from 1 or 0, and no wider than the {self._whole} steps of a pixel"
+                f"wanted from 1 or 0, and no wider than the {self.whole} steps of a pixel"
             )
 
     @property
@@ -227,7 +231,7 @@ space_group_range, distance_range
     @property
     def resolution(self) -> float:
         """Of coordinates and cell, in units of their ranges."""
-        return 1.0 / (self._whole * (2 if self.bits == 16 else 1))
+        return 1.0 / (self.whole * (2 if self.bits == 16 else 1))
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites, and whatever leaves its range or the pixels' rounding."""
@@ -287,7 +291,7 @@ space_group_range, distance_range
         )
         limit = 1e-3 if self.bits == 16 else self.round_trip_tolerance
         lower, upper = self._halves(self._cell_levels(cells))
-        rounded = low + span * (lower + upper) / (2 * self._whole)
+        rounded = low + span * (lower + upper) / (2 * self.whole)
         shifts = rounding_shifts(crystals, rounded, self.resolution, limit)
         notes.add(
             ~(shifts <= limit),
@@ -301,7 +305,7 @@ space_group_range, distance_range
     def _cell_levels(self, cells: Floats) -> Floats:
         """(n, 6) cell parameters in steps of a pixel, not rounded."""
         low, span = self.cell_ranges
-        levels = np.clip((cells - low) / span, 0.0, 1.0) * self._whole
+        levels = np.clip((cells - low) / span, 0.0, 1.0) * self.whole
         return np.asarray(np.round(levels, _TIE), float)
 
     def _halves(self, levels: Floats) -> tuple[Floats, Floats]:
@@ -325,7 +329,7 @@ space_group_range, distance_range
             levels = np.empty((len(index), HEADER, sites))
             numbers = crystals.numbers[crystals.offsets[index][:, None] + np.arange(sites)]
             levels[:, 0] = self._scaled(numbers, self.atomic_number_range)
-            levels[:, 1:4] = coords.transpose(0, 2, 1) * self._whole
+            levels[:, 1:4] = coords.transpose(0, 2, 1) * self.whole
             levels[:, 4:10] = cells[index][:, :, None]
             levels[:, 10] = self._scaled(np.array(sites), self.n_sites_range)
             groups = space_group_numbers[index][:, None]
@@ -344,10 +348,10 @@ space_group_range, distance_range
 
     def _scaled(self, values: npt.NDArray[Any], low_high: Range) -> Floats:
         low, high = low_high
-        return np.asarray((values - low) / (high - low) * self._whole, float)
+        return np.asarray((values - low) / (high - low) * self.whole, float)
 
     def _values(self, levels: Floats) -> npt.NDArray[np.float32]:
-        return levels.astype(np.float32) / np.float32(self._whole)
+        return levels.astype(np.float32) / np.float32(self.whole)
 
     def _mask(self, array: npt.NDArray[Any]) -> None:
         for mask in self.masks:

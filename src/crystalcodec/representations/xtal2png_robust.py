@@ -191,7 +191,7 @@ def _explained(
     """(k, 12, sites) what the rows of a crystal hold without noise."""
     rows = header.mean(axis=1)
     low, _ = xtal2png.atomic_number_range
-    known = levels_of_numbers(xtal2png, xtal2png.atomic_number_range) / xtal2png._whole
+    known = levels_of_numbers(xtal2png, xtal2png.atomic_number_range) / xtal2png.whole
     rows[:, 0] = known[numbers - low]
     rows[:, _REPEATED] = repeated[:, :, None]
     least, most = xtal2png.n_sites_range
@@ -209,7 +209,7 @@ def _noise(xtal2png: Xtal2PNG, header: Floats, repeated: Floats, apart: Floats) 
     squares += ((apart - apart.transpose(0, 2, 1)) ** 2).sum(axis=(1, 2)) / 4
     freedom = 16 * sites - 8 + 4 * sites + sites * (sites - 1) / 2
     # No less than what the rounding to pixels makes.
-    return np.asarray(np.maximum(np.sqrt(squares / freedom), 0.3 / xtal2png._whole), float)
+    return np.asarray(np.maximum(np.sqrt(squares / freedom), 0.3 / xtal2png.whole), float)
 
 
 def _read_numbers(xtal2png: Xtal2PNG, entries: Floats, noise: Floats) -> tuple[Ints, Floats]:
@@ -220,7 +220,7 @@ def _read_numbers(xtal2png: Xtal2PNG, entries: Floats, noise: Floats) -> tuple[I
     many there are: what it takes to say which.
     """
     low, _ = xtal2png.atomic_number_range
-    known = levels_of_numbers(xtal2png, xtal2png.atomic_number_range) / xtal2png._whole
+    known = levels_of_numbers(xtal2png, xtal2png.atomic_number_range) / xtal2png.whole
     order = entries.mean(axis=1).argsort(axis=1, kind="stable")
     sorted_ = np.take_along_axis(entries, order[:, None], axis=2)
     k, _, sites = entries.shape

@@ -98,7 +98,7 @@ def assembled(
 def levels_of_numbers(xtal2png: Xtal2PNG, low_high: tuple[int, int]) -> Ints:
     """The step of a pixel that stands for each whole number of a range."""
     low, high = low_high
-    return np.rint(np.arange(high - low + 1) / (high - low) * xtal2png._whole).astype(np.int64)
+    return np.rint(np.arange(high - low + 1) / (high - low) * xtal2png.whole).astype(np.int64)
 
 
 def _whole_levels(
@@ -106,7 +106,7 @@ def _whole_levels(
 ) -> npt.NDArray[np.uint16]:
     """(n, side, side) steps of the pixels; 0 for pictures whose pixels are no such steps."""
     levels = np.zeros(array.shape, np.uint16)
-    whole = xtal2png._whole
+    whole = xtal2png.whole
     low, high, off = np.zeros((3, len(array)))
     for start in range(0, len(array), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
@@ -139,7 +139,7 @@ def _whole_levels(
 
 def _counts(xtal2png: Xtal2PNG, levels: npt.NDArray[np.uint16]) -> Ints:
     """(n,) the number of sites that the first site says, 0 where it is none."""
-    table = np.zeros(xtal2png._whole + 1, np.int64)
+    table = np.zeros(xtal2png.whole + 1, np.int64)
     low, _ = xtal2png.n_sites_range
     numbers = np.arange(max(low, 1), xtal2png.max_sites + 1)
     table[levels_of_numbers(xtal2png, xtal2png.n_sites_range)[numbers - low]] = numbers
@@ -187,7 +187,7 @@ def _read_size(
         group = _known(xtal2png, above[:, 11, 0], xtal2png.space_group_range)
         wrong = (group < 1) | (group > 230)
         note(wrong, "no such space group", "a pixel that is no space group's")
-    mean = (above[:, 1:4] + left[:, 1:4]) / (2 * xtal2png._whole)
+    mean = (above[:, 1:4] + left[:, 1:4]) / (2 * xtal2png.whole)
     if "distance" in masks:
         note(apart.any(axis=(1, 2)), "pixels in a mask", "the distances are not 0 (masks)")
     elif "lower_tri" in masks:
@@ -201,7 +201,7 @@ def _read_cells(xtal2png: Xtal2PNG, levels: npt.NDArray[np.uint16]) -> Floats:
     above = levels[:, 4:10, _HEADER].astype(float)
     left = above if "lower_tri" in xtal2png.masks else levels[:, _HEADER, 4:10]
     low, span = xtal2png.cell_ranges
-    return np.asarray(low + span * ((above + left) / (2 * xtal2png._whole)), float)
+    return np.asarray(low + span * ((above + left) / (2 * xtal2png.whole)), float)
 
 
 def closed_lattices(cells: Floats, index: Ints, n: int, notes: FailureNotes) -> Floats:
@@ -222,7 +222,7 @@ def closed_lattices(cells: Floats, index: Ints, n: int, notes: FailureNotes) -> 
 
 def _known(xtal2png: Xtal2PNG, levels: Ints, low_high: tuple[int, int]) -> Ints:
     """The whole number that each step stands for, -1 where it stands for none."""
-    table = np.full(xtal2png._whole + 1, -1)
+    table = np.full(xtal2png.whole + 1, -1)
     known = levels_of_numbers(xtal2png, low_high)
     table[known] = low_high[0] + np.arange(len(known))
     return np.asarray(table[levels], np.int64)
@@ -243,7 +243,7 @@ def _compare_distances(
     lopsided = np.asarray((apart != apart.transpose(0, 2, 1)).any(axis=(1, 2)), bool)
     detail = "the distances are not symmetric"
     notes.add(spread(lopsided, index, n), "mirrored entries differ", detail)
-    step = xtal2png.distance_range[1] / xtal2png._whole
+    step = xtal2png.distance_range[1] / xtal2png.whole
     off = np.abs(apart * step - expected) - 0.51 * step
     wrong = np.asarray((off > allowed).any(axis=(1, 2)), bool)
     wrong |= np.diagonal(apart, axis1=1, axis2=2).any(axis=1)
