@@ -1,7 +1,8 @@
 """From files to a measured prediction, on the data in the box: what ``make demo`` runs.
 
-Import a dataset, encode it, check that every crystal comes back, train the two regressors of the
-representation, compare them, and predict the energy of rock salt from a CIF and from a POSCAR.
+Import a dataset, encode it, check that every crystal comes back, draw one in every representation,
+read crystals out of noisy pictures, train two regressors, compare them, and predict the energy of
+rock salt from a CIF and from a POSCAR.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from crystalcodec import IRCR, Dataset, read
+from crystalcodec import IRCR, CrystalImage, Dataset, read, show
 from crystalcodec.data import import_dataset
 from crystalcodec.data.dataset import PROTOTYPES
 from crystalcodec.failures import count_reasons
@@ -41,6 +42,13 @@ def main() -> None:
 
     step("Encode it as IRCR and decode it again")
     round_trip(dataset)
+
+    step("Draw rock salt beside every representation of it")
+    show(read(HERE / "NaCl.cif").crystals, path=OUT / "NaCl.png")
+    console.print(f"picture: {OUT / 'NaCl.png'}", soft_wrap=True)
+
+    step("Read crystals out of noisy pictures")
+    noisy_pictures(dataset)
 
     step("Train both regressors, on 64 % of the crystals")
     runs = [trained(name, *options) for name, options in TASKS.items()]
@@ -90,6 +98,34 @@ def round_trip(dataset: Dataset) -> None:
     )
     for reason, n in count_reasons(encoded.failures).items():
         console.print(f"{n} could not be held: {reason}")
+
+
+def noisy_pictures(dataset: Dataset) -> None:
+    image = CrystalImage()
+    rng = np.random.default_rng(0)
+    chosen = dataset.crystals[rng.permutation(len(dataset))[:500]]
+    encoded = image.encode(chosen)
+    table = Table("noise", "came back", "median error (Å)", "another crystal", "refused")
+    for noise in (0, 4, 16, 32):
+        drawn = rng.normal(encoded["crystal_image"], noise / 255)
+        pixels = image.to_pixels(np.clip(drawn, 0, 1))
+        decoded = image.decode(image.from_pixels(pixels))
+        errors = round_trip_errors(chosen[encoded.index[decoded.index]], decoded.crystals)
+        same = np.isfinite(errors) & (errors < 0.5)
+        table.add_row(
+            f"{noise}/255",
+            str(same.sum()),
+            f"{np.median(errors[same]):.4f}",
+            str((~same).sum()),
+            str(len(decoded.failures)),
+        )
+    console.print(table)
+    random = rng.random((500, 64, 64, 3))
+    refused = len(image.decode(random).failures)
+    console.print(
+        f"{len(encoded)} crystals as RGB pictures of 64 x 64 pixels of 8 bits; of 500 random "
+        f"pictures {refused} are refused"
+    )
 
 
 def trained(name: str, model: str, epochs: int, learning_rate: float) -> Run:

@@ -30,5 +30,7 @@ def test_the_demo_runs_to_its_end(demo, capsys):
     assert "not from density functional" in shown
     assert "NaCl, 8 sites" in shown
     assert "NaCl, 2 sites" in shown
+    assert "of 500 random pictures 500 are refused" in " ".join(shown.split())
+    assert (demo.OUT / "NaCl.png").read_bytes().startswith(b"\x89PNG")
     for name in ("mlp", "cnn1d"):
         assert (demo.OUT / name / "report.html").exists()
