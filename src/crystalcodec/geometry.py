@@ -64,7 +64,10 @@ def lattices_from_cell_parameters(cell_parameters: npt.ArrayLike) -> Floats:
     cos_alpha, cos_beta, cos_gamma = cosines.T
     sines = np.sqrt(1 - cosines**2)
     sin_alpha, sin_beta, _ = sines.T
-    closed = (parameters[:, :3] > 0).all(axis=1) & (np.abs(cosines) < 1).all(axis=1)
+    angles = parameters[:, 3:]
+    # 450 degrees have the cosine of 90 and are no angle of a cell.
+    closed = ((parameters[:, :3] > 0) & (angles > 0) & (angles < 180)).all(axis=1)
+    closed &= (np.abs(cosines) < 1).all(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Angle between a* and b*, whose cosine leaves [-1, 1] where the angles close no cell.
         cos_star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)

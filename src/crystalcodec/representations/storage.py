@@ -43,6 +43,7 @@ from crystalcodec.representations.npy_files import (
     mapped_array,
     whole_folder,
 )
+from crystalcodec.representations.parameters import misfit
 
 __all__ = [
     "EncodedWriter",
@@ -88,6 +89,8 @@ def representation_from(config: Mapping[str, Any]) -> Representation:
             raise RepresentationError(
                 f"{name!r} has no parameter {parameter!r}{did_you_mean(parameter, known)}"
             )
+    if wrong := misfit(kind, parameters):
+        raise RepresentationError(f"{name!r}: {wrong}")
     try:
         built: Representation = kind(**parameters)
     except TypeError as error:

@@ -255,6 +255,8 @@ class UniMat(InvertibleRepresentation):
             with np.errstate(over="ignore", invalid="ignore"):
                 mean = (x + y + z) / np.float32(3)
                 margin = np.abs(mean - np.float32(_HALF_WAY)).min(axis=(1, 2))
+                # The least of them is not infinite where another is.
+                margin[~np.isfinite(mean.sum(axis=(1, 2)))] = np.nan
             confidence[part] = np.minimum(margin / abs(_HALF_WAY), 1.0)
             present = mean > _HALF_WAY
             if self.tolerance < 0.5:

@@ -198,15 +198,15 @@ class _PictureWriter:
     ) -> None:
         self._representation, self._n = representation, 0
         self._taken: dict[str, int] = {}
-        self._whole = whole_folder(folder, force=force)
+        self.whole = whole_folder(folder, force=force)
         self._config = json.dumps(representation.config(), sort_keys=True)
 
     def __enter__(self) -> _PictureWriter:
-        self._folder = self._whole.__enter__()
+        self._folder = self.whole.__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        self._whole.__exit__(*raised)
+        self.whole.__exit__(*raised)
 
     def write(
         self,
