@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from itertools import combinations, product
 
 import numpy as np
@@ -314,3 +316,20 @@ def test_they_conform(representation):
 def test_odd_parameters_are_refused(cls, parameters):
     with pytest.raises(RepresentationError, match=next(iter(parameters))):
         cls(**parameters)
+
+
+def test_pictures_are_given_back_without_the_garbage_collector():
+    # A crystal of one atom takes the atoms of more cells, after a first try that fails.
+    crystals = Crystals.single(3 * np.eye(3), [[0, 0, 0]], [14])
+    slices = DensitySlices(size=64)
+    slices.encode(crystals)
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        for _ in range(50):
+            slices.encode(crystals)
+        assert tracemalloc.get_traced_memory()[0] < 5 * 64 * 64 * 4
+    finally:
+        tracemalloc.stop()
+        gc.enable()

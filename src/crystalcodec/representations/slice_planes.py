@@ -165,7 +165,8 @@ def draw_planes(
         try:
             triples, n_collinear = _drawn(points, n, enough, rng)
         except PlanesError as error:
-            fault = error
+            # Its traceback holds this frame and with it, in a circle, all arrays of the callers.
+            fault = error.with_traceback(None)
             continue
         return _planes(points, triples, len(crystal.numbers), scale, n_collinear)
     raise fault
