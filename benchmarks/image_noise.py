@@ -60,7 +60,19 @@ DECODERS: dict[str, dict[str, dict[str, Any]]] = {
     "density_cube": {"default": {}, "lenient": {"lenient": True}},
     "crystal_image": {"default": {}, "nearest": {"max_residual": 1.0}},
 }
+# Representations with other parameters than the defaults, beside those of the registry.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "crystens with chemistry": (
+        "crystens",
+        {"chemistry": ("group", "period", "electronegativity", "covalent_radius", "valence")},
+    ),
+}
 Arrays = dict[str, np.ndarray]
+
+
+def build(name: str, **parameters: Any) -> Representation:
+    registered, fixed = VARIANTS.get(name, (name, {}))
+    return load(REPRESENTATIONS, registered)(**fixed, **parameters)
 
 
 class Scale:
@@ -174,14 +186,14 @@ RANDOM = (
 
 def decoders(name: str) -> dict[str, Callable[[Arrays], Decoded]]:
     """The ways of decoding a representation, by label."""
-    cls = load(REPRESENTATIONS, name)
+    registered, _ = VARIANTS.get(name, (name, {}))
     ways: dict[str, Callable[[Arrays], Decoded]] = {}
-    for label, parameters in DECODERS.get(name, {"default": {}}).items():
-        representation = cls(**parameters)
+    for label, parameters in DECODERS.get(registered, {"default": {}}).items():
+        representation = build(name, **parameters)
         if label == "published clean-up":
             from crystalcodec.representations.crystens_cleanup import clean_up
 
-            loose = cls(tolerance=0.01)
+            loose = build(name, tolerance=0.01)
             ways[label] = lambda a, r=loose: r.decode(clean_up(a, r))
         else:
             ways[label] = representation.decode
@@ -215,7 +227,7 @@ def outcome(original: Crystals, decoded: Decoded) -> dict[str, Any]:
 
 def measure(name: str, crystals: Crystals, kinds: list[str], seed: int) -> dict[str, Any]:
     """All figures of one representation."""
-    representation = load(REPRESENTATIONS, name)()
+    representation = build(name)
     encoded: Encoded = representation.encode(crystals)
     held = crystals[encoded.index]
     scale = Scale(representation, dict(encoded.arrays))

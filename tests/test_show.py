@@ -123,6 +123,7 @@ def test_any_array_is_drawn():
 
 class Picture(ImageRepresentation):
     name = "picture"
+    round_trip_tolerance = 0.0
     lost = "nothing"
     layouts: ClassVar = {"picture": "hwc"}
     fields = ()
@@ -217,15 +218,17 @@ def invoke(*arguments):
 def test_the_command_draws_files(cifs, tmp_path):
     result = invoke(cifs, "--as", "ircr", "-o", tmp_path / "p.png")
     assert result.exit_code == 0
-    assert "2 of 2 crystals, 1 representations in" in result.stdout
+    assert "2 crystals, 1 representations in" in result.stdout
     assert "could not be read: 1" in result.stderr
+    assert str(cifs / "bad.cif") in result.stderr
     assert read_png(tmp_path / "p.png").pixels.ndim == 3
 
 
 def test_the_command_takes_parameters_and_a_limit(cifs, tmp_path):
     given = ("--as", "ircr", "--set", "ircr.max_sites=40", "--set", "max_elements=5")
     result = invoke(cifs, *given, "--limit", 1, "-o", tmp_path / "p.png")
-    assert "1 of 2 crystals" in result.stdout
+    assert "1 crystals, 1 rep" in result.stdout
+    assert "there are more crystals than --limit" in result.stderr
     with pytest.raises(RepresentationError, match="no parameter"):
         invoke(cifs, "--as", "ircr", "--set", "ircr.x=40", "-o", tmp_path / "p.png")
     wrong = invoke(cifs, "--as", "ircr", "--set", "unimat.x=40", "-o", tmp_path / "p.png")
@@ -236,3 +239,15 @@ def test_the_command_says_when_there_is_nothing(cifs, tmp_path):
     result = invoke(cifs / "bad.cif", "-o", tmp_path / "p.png")
     assert result.exit_code == 1
     assert not (tmp_path / "p.png").exists()
+    assert "no crystal to draw" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["first.cif", "p.jpg", "."])
+def test_a_picture_takes_the_place_of_no_other_file(cifs, monkeypatch, name):
+    monkeypatch.chdir(cifs)
+    before = (cifs / "first.cif").read_text()
+    result = invoke("first.cif", "--as", "ircr", "-o", name)
+    assert result.exit_code == 2
+    with pytest.raises(RepresentationError, match=r"ends in \.png"):
+        show(sample_crystals(1), "ircr", name)
+    assert (cifs / "first.cif").read_text() == before

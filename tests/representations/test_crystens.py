@@ -14,6 +14,7 @@ from pymatgen.core import Lattice
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import count_reasons
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io import read
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.crystens import CrysTens
@@ -511,6 +512,8 @@ def test_sites_upon_each_other_are_junk_for_the_robust_decoder():
         ({"tolerance": 0.5}, "tolerance between 0 and 0.5"),
         ({"noise_limit": 0}, "noise_limit"),
         ({"min_confidence": 1.5}, "min_confidence is 1.5"),
+        ({"symprec": -1}, "symprec is -1"),
+        ({"symprec": np.nan}, "symprec is nan"),
         ({"distances": "periodical"}, "did you mean 'periodic'"),
         ({"normalisation": "avg"}, "normalisation is 'avg'"),
         ({"decoder": "median"}, "decoder is 'median'"),
@@ -538,3 +541,22 @@ def test_arrays_and_groups_of_another_kind_are_refused():
         empty = representation.decode(encoded(SAMPLE[:0], representation))
         assert len(empty.crystals) == 0
     assert len(CrysTens().decode(encoded().astype(np.float64)).crystals) == 1
+
+
+@pytest.mark.parametrize("normalisation", ["avg_std", "divide_near_max"])
+def test_small_cells_are_not_too_faint_for_the_robust_decoder(normalisation):
+    lattice = lattices_from_cell_parameters([3, 3, 8, 25, 25, 30])[0]
+    small = Crystals.single(lattice, [[0, 0, 0], [0.3, 0.4, 0.5]], [3, 9])
+    robust = CrysTens(normalisation=normalisation, decoder="robust")
+    decoded = robust.decode(robust.encode(small, space_group_numbers=[1]))
+    assert round_trip_errors(small, decoded.crystals)[0] < 1e-5
+
+
+def test_periodic_differences_are_asked_by_the_robust_decoder():
+    robust = CrysTens(distances="periodic", decoder="robust")
+    array = encoded(APART[APART.n_sites > 3], robust)
+    assert not robust.decode(array).failures
+    shape = (*array[:, 12:, 12:, 0].shape, 3)
+    turned = array.copy()
+    turned[:, 12:, 12:, 1:] = np.random.default_rng(0).uniform(-0.5, 0.5, shape)
+    assert not len(robust.decode(turned).crystals)

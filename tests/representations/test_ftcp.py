@@ -13,6 +13,7 @@ from pymatgen.core import Element, Lattice
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import count_reasons
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.ftcp import FTCP
 from crystalcodec.representations.ftcp_reciprocal import PROPERTIES, reciprocal_points
@@ -375,3 +376,33 @@ def test_arrays_of_another_kind_are_refused():
         with pytest.raises(RepresentationError, match=r"shape|holds"):
             FTCP().decode(array)
     assert len(FTCP(decoder="robust").decode(np.zeros((0, 238, 62))).crystals) == 0
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.longdouble, ">f4", np.int16])
+@pytest.mark.parametrize("decoder", ["direct", "robust"])
+def test_numbers_of_any_width_are_read(kind, decoder):
+    array = encoded().astype(kind)
+    decoded = FTCP(decoder=decoder, tolerance=0.5).decode(array)
+    assert not decoded.failures
+    np.testing.assert_array_equal(decoded.crystals.numbers, PEROVSKITE.numbers)
+
+
+def test_the_mean_of_two_crystals_is_none_for_the_robust_decoder():
+    _, ftcp, array = noisy(size=0.0)
+    assert len(ftcp.decode((array + np.roll(array, 1, axis=0)) / 2).failures) == 16
+
+
+def test_the_robust_decoder_doubts_halves_of_two_crystals():
+    _, ftcp, array = noisy(size=0.0)
+    whole = ftcp.decode(array)
+    assert whole.confidence.min() > 0.999
+    array[:, :, 32:] = np.roll(array, 1, axis=0)[:, :, 32:]
+    assert (ftcp.decode(array).confidence < 0.9).all()
+
+
+@pytest.mark.parametrize("gamma", [3, 177])
+def test_the_robust_decoder_reads_sharp_angles(gamma):
+    lattice = lattices_from_cell_parameters([5, 5, 5, 90, 90, gamma])[0]
+    crystal = Crystals.single(lattice, [[0, 0, 0], [0.3, 0.4, 0.5]], [11, 17])
+    decoded = FTCP(decoder="robust").decode(encoded(crystal))
+    assert round_trip_errors(crystal, decoded.crystals)[0] < 1e-5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.registry import UnknownNameError
+from crystalcodec.registry import REPRESENTATIONS, UnknownNameError, load
 from crystalcodec.representations import storage
 from crystalcodec.representations.base import (
     Encoded,
@@ -105,8 +106,37 @@ def test_what_stands_there_is_replaced_only_when_told(tmp_path):
     assert load_encoded(tmp_path / "e")[1].index[-1] > 3
     assert [path.name for path in tmp_path.iterdir()] == ["e"]
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="is a file"):
         save_encoded(tmp_path / "file", SMALL, [CRYSTALS], force=True)
+
+
+@pytest.mark.parametrize("name", ["salt.cif", "photo.png", "sub"])
+def test_what_others_wrote_is_never_replaced(tmp_path, name):
+    save_encoded(tmp_path / "e", SMALL, [CRYSTALS[:3]])
+    other = tmp_path / "e" / name
+    other.mkdir() if name == "sub" else other.write_text("mine")
+    with pytest.raises(StorageError, match=f"holds {name}, which encoding did not write"):
+        save_encoded(tmp_path / "e", SMALL, [CRYSTALS], force=True)
+    assert other.exists()
+    assert len(load_encoded(tmp_path / "e")[1].index) > 0
+
+
+def test_the_folder_one_is_in_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "", "..", tmp_path):
+        with pytest.raises(StorageError, match="the folder you are in"):
+            save_encoded(place, SMALL, [CRYSTALS[:3]], force=True)
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "dangling").symlink_to("new")
+    for link in ("link", "dangling", "link"):
+        save_encoded(tmp_path / link, SMALL, [CRYSTALS[:3]], force=True)
+        assert (tmp_path / link).is_symlink()
+        assert load_encoded(tmp_path / link)[0] == SMALL
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "link", "new", "real"]
 
 
 def test_too_few_ids(tmp_path):
@@ -236,8 +266,31 @@ def test_a_config_gives_the_representation():
         representation_from({"max_sites": 3})
     with pytest.raises(RepresentationError, match="limits of at least 1"):
         representation_from({"name": "ircr", "max_sites": 0})
-    with pytest.raises(RepresentationError, match="'ircr' with"):
-        representation_from({"name": "ircr", "max_sites": "many"})
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"name": "ircr", "max_sites": "many"}, "'ircr': max_sites is 'many', wanted a whole num"),
+        ({"name": "xtal2png", "max_sites": 52.0}, "max_sites is 52.0, wanted a whole number"),
+        ({"name": "xtal2png", "max_sites": True}, "max_sites is True, wanted a whole number"),
+        ({"name": "ircr", "tolerance": "x"}, "tolerance is 'x', wanted a number"),
+        ({"name": "xtal2png", "masks": "atom"}, "masks is 'atom', wanted a list, each entry text"),
+        ({"name": "xtal2png", "a_range": [1, 2, 3]}, "wanted a list of 2: a number, a number"),
+        ({"name": "xtal2png", "decoder": "robus"}, "decoder is 'robus', wanted strict or robust"),
+        ({"name": "density_slices", "translates": 1}, "translates is 1, wanted true or false"),
+        ({"name": "unimat", "elements": 3}, "wanted a list, each entry text or nothing"),
+    ],
+)
+def test_a_value_of_another_type_is_told(config, told):
+    with pytest.raises(RepresentationError, match=re.escape(told)):
+        representation_from(config)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS)
+def test_every_default_config_survives_json(name):
+    built = load(REPRESENTATIONS, name)()
+    assert representation_from(json.loads(json.dumps(built.config()))) == built
 
 
 def test_no_crystals_in_a_batch_of_none(tmp_path):

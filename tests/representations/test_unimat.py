@@ -254,3 +254,19 @@ def test_arrays_of_another_kind_are_refused():
         UniMat(max_atoms_per_element=19).decode(arrays)
     with pytest.raises(RepresentationError, match="needs the array 'cell_parameters'"):
         UniMat().decode({"unimat": arrays["unimat"]})
+
+
+def test_infinity_among_absent_atoms_is_not_finite():
+    for tolerance in (1e-3, 0.5):
+        for value in (np.inf, -np.inf, np.nan):
+            arrays = encoded()
+            arrays["unimat"][0, 7, 3, 4, 1] = value
+            decoded = UniMat(tolerance=tolerance).decode(arrays)
+            assert [f.reason for f in decoded.failures] == ["not finite"]
+
+
+@pytest.mark.parametrize("angle", [450, -90, 0, 180])
+def test_angles_of_no_cell_are_refused(angle):
+    arrays = encoded()
+    arrays["cell_parameters"][0, 4] = angle
+    assert [f.reason for f in UniMat().decode(arrays).failures] == ["lattice closes no cell"]

@@ -536,3 +536,18 @@ def test_fields_are_where_they_are_said_to_be():
     np.testing.assert_array_equal(np.rint(fields["angles_columns"][0, :3] * 255), ROWS[7:10].T)
     np.testing.assert_array_equal(np.rint(fields["distance"][0, :3, :3] * 255), DISTANCES)
     assert dataclasses.is_dataclass(xtal2png)
+
+
+def test_robust_is_not_sure_of_a_number_whose_copies_contradict_each_other():
+    pixels = pixels_of(perovskites(20)).copy()
+    pixels[:, 12, 0] = np.minimum(pixels[:, 12, 0] + 5, 255)
+    result = decoded(pixels, decoder="robust")
+    wrong = (
+        result.crystals.numbers.reshape(-1, 5)
+        != perovskites(20)[result.index].numbers.reshape(-1, 5)
+    ).any(axis=1)
+    assert (result.confidence[wrong] < 0.9).all()
+
+
+def test_robust_has_a_confidence_for_each_of_no_pictures():
+    assert decoded(np.zeros((0, 64, 64), np.uint8), decoder="robust").confidence.shape == (0,)

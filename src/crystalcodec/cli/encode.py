@@ -147,7 +147,8 @@ def decode(
             progress=progress,
         )
     lost = {"could not be decoded": report.failures}
-    _tell(f"{report.n_decoded:,} crystals in {out}", lost, report)
+    made = f"{report.n_decoded:,} crystals in {out}"
+    _tell(made if report.n_decoded else f"0 crystals, {out} is not written", lost, report)
     known = sorted(value for value in report.confidence.tolist() if value == value)
     if known:
         print(f"confidence: median {known[len(known) // 2]:.3g}, least {known[0]:.3g}")
@@ -179,6 +180,8 @@ def show(
     from crystalcodec.io import Loaded, iter_read
     from crystalcodec.plots.representations import show as draw
 
+    if out.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{out}: wanted a name that ends in .png", param_hint="--out")
     names = list(REPRESENTATIONS) if as_ == "all" else [n.strip() for n in as_.split(",")]
     chosen = _chosen(names, set_)
     parts, found = [], 0
@@ -192,12 +195,15 @@ def show(
     n = min(limit, len(crystals))
     if n:
         draw(crystals[:n], chosen, out, ids=read.ids[:n])
-        print(f"{n} of {found} crystals, {len(chosen)} representations in {out}")
+        print(f"{n} crystals, {len(chosen)} representations in {out}")
         if found > n:
-            print("more crystals than --limit: the first ones are drawn", file=sys.stderr)
+            print("there are more crystals than --limit: the first are drawn", file=sys.stderr)
+    first = {failure.reason: failure for failure in reversed(read.failures)}
     for reason, count in count_reasons(read.failures).items():
-        print(f"could not be read: {count} {reason}", file=sys.stderr)
+        told = f"could not be read: {count} {reason}\n  first: {_first(first[reason])}"
+        print(told, file=sys.stderr)
     if not n:
+        print(f"no crystal to draw: {out} is not written", file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -231,8 +237,10 @@ def _parameters(assignments: list[str] | None) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for assignment in assignments or []:
         name, equals, text = assignment.partition("=")
-        if not (equals and name.strip()):
-            raise typer.BadParameter(f"{assignment!r}: wanted NAME=VALUE", param_hint="--set")
+        if not (equals and name.strip()) or name.strip() == "name":
+            named = "a representation is named by --to, --from or --as"
+            told = named if name.strip() == "name" else "wanted PARAMETER=VALUE"
+            raise typer.BadParameter(f"{assignment!r}: {told}", param_hint="--set")
         try:
             parameters[name.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
         except tomllib.TOMLDecodeError:
@@ -249,8 +257,6 @@ def _stem(sources: list[str]) -> str:
 
 def _tell(done: str, failed: dict[str, Any], report: Any) -> None:
     """What was done, and what failed: how many by reason, the first of each, and where all are."""
-    import textwrap
-
     n = {what: sum(reasons.values()) for what, reasons in failed.items()}
     print(", ".join([done, *(f"{count:,} {what}" for what, count in n.items())]))
     for reasons in failed.values():
@@ -261,6 +267,14 @@ def _tell(done: str, failed: dict[str, Any], report: Any) -> None:
             print(f"            first: {textwrap.shorten(told, 160, placeholder=' ...')}")
     if report.failures_path is not None:
         print(f"  listed in {report.failures_path}")
+
+
+def _first(failure: Any) -> str:
+    """Where a failure happened and what was wrong, in a line."""
+    import textwrap
+
+    told = ": ".join(part for part in (failure.source, failure.detail) if part)
+    return textwrap.shorten(told, 240, placeholder=" ...")
 
 
 def _exit(n_made: int, n_failed: int, strict: bool) -> None:

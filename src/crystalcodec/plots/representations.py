@@ -75,7 +75,7 @@ def show(
     Raises
     ------
     RepresentationError
-        No crystal, or not one id for each.
+        No crystal, not one id for each, or a path that does not end in ``.png``.
     UnknownNameError
         A name that is not registered.
 
@@ -92,6 +92,8 @@ def show(
             f"{len(crystals)} crystals and {'no' if ids is None else len(ids)} ids to show: wanted "
             "at least one crystal, and an id for each or none"
         )
+    if path is not None and Path(path).suffix.lower() != ".png":
+        raise RepresentationError(f"{path}: wanted a name that ends in .png")
     chosen = _chosen(representations)
     columns = min(_COLUMNS, max(1, len(chosen)))
     rows = -(-len(chosen) // columns)

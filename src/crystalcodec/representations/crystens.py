@@ -173,6 +173,8 @@ class CrysTens(SpaceGroupRepresentation):
             )
         if not 0 <= self.min_confidence <= 1:
             raise RepresentationError(f"min_confidence is {self.min_confidence}, wanted 0 to 1")
+        if not 1e-9 <= self.symprec <= 1:  # spglib ends the process where it is negative
+            raise RepresentationError(f"symprec is {self.symprec}, wanted above 0 Å, at most 1")
         self._check_ranges()
 
     def _check_ranges(self) -> None:
@@ -323,7 +325,7 @@ class CrysTens(SpaceGroupRepresentation):
             low, width = np.zeros(len(QUANTITIES)), np.ones(len(QUANTITIES))
             spread = np.array([*_TYPICAL, *largest])
             if self.distances == "periodic":
-                spread[11] = _TYPICAL_DISTANCE
+                spread[11:13] = _TYPICAL_DISTANCE, 1.0  # from -1/2 to 1/2
         else:
             ranges = np.array(_PUBLISHED.get(self.normalisation, self.ranges))
             low, width = ranges[:, 0], ranges[:, 1] - ranges[:, 0]

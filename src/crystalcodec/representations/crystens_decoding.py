@@ -37,6 +37,8 @@ _LEAST_NOISE: Final = 1e-3  # in units of atomic numbers: exact arrays have none
 # Root mean square of the seven numbers of the cell, ranges of length 1, below which no site is
 # there; three angles of 60 degrees make 0.3.
 _FAINT: Final = 0.15
+# Or, fainter, where the seven stand out of the noise by this many times its variance.
+_HEARD, _STANDS_OUT = 0.03, 25.0
 _FLAT: Final = 1.000001e-6  # of a box of the same edges; crystals need this volume
 _CLOSEST: Final = 0.5  # Å; nearer sites are junk (the shortest bond, H2, is 0.74 Å)
 NOT_FINITE: Final = "the array holds NaN or infinity"
@@ -243,8 +245,12 @@ def count_sites(array: npt.NDArray[Any]) -> Ints:
     sums = np.cumsum((rows + columns) / 2, axis=1)
     scores = (sums * sums).sum(axis=2) / np.arange(1, sums.shape[1] + 1)
     counts = scores.argmax(axis=1) + 1
-    loudness = scores.max(axis=1) / counts / 7
-    return np.asarray(np.where(loudness > _FAINT**2, counts, 0), np.int64)
+    best = scores.max(axis=1)
+    loudness = best / counts / 7
+    # What the fit leaves is noise; published ranges make small cells faint, which stand out of it.
+    rest = ((((rows + columns) / 2) ** 2).sum(axis=(1, 2)) - best) / (7 * rows.shape[1])
+    heard = (loudness > _FAINT**2) | (loudness > _HEARD**2 + _STANDS_OUT * np.maximum(rest, 0.0))
+    return np.asarray(np.where(heard, counts, 0), np.int64)
 
 
 def estimate_table(part: Floats, blocks: Blocks) -> tuple[Floats, Floats]:

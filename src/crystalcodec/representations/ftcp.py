@@ -92,8 +92,10 @@ class FTCP(InvertibleRepresentation):
     Notes
     -----
     The robust decoder gives a confidence: 1 less the root mean square deviation of the array from
-    the encoding of the decoded crystal, in units of row ranges and of the limit 0.25 above which
-    an array is refused.
+    the encoding of the decoded crystal, in the block where it is largest and in units of row
+    ranges and of the limit 0.25 above which an array is refused. It is no more than how far the
+    ones of E and O are on average from 0.6, below which they are refused, to 1. Lengths below
+    1 Å are read as 1 Å.
 
     Raises
     ------

@@ -32,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 _NOMINAL: Final = {"E": 1.0, "C": 1.0, "O": 1.0, "K": 1.3, "P": 160.0}
 _LENGTH, _ANGLE = 45.0, 170.0
 _LARGEST_DEVIATION: Final = 0.25  # noise has 0.13 at 32/255; a picture of even noise has 0.58
-_LEAST_AGREEMENT: Final = 0.5  # mean of the entries that should be 1, in E and in O
+_LEAST_AGREEMENT: Final = 0.6  # mean of the entries that should be 1, in E and in O
 _HUGE: Final = 1e12
 _STEPS: Final = 10  # of Gauss and Newton on the cell; noisy starts need most of them
 _BELOW_ONE: Final = 1 - 2.0**-24  # the last float32 before 1
@@ -122,9 +122,10 @@ def decode_robustly(ftcp: FTCP, array: npt.NDArray[Any]) -> Decoded:
     coords = _coordinates(ftcp, array, parameters, decided, weights)
     crystals, places = _crystals(parameters, coords, numbers, sites, notes)
     deviation, agreement = _residuals(ftcp, crystals, array[places], column_of[places], weights)
-    confidence = 1 - deviation / _LARGEST_DEVIATION
+    agreed = (agreement - _LEAST_AGREEMENT) / (1 - _LEAST_AGREEMENT)
+    confidence = np.minimum(1 - deviation / _LARGEST_DEVIATION, agreed)
     wrong = np.zeros(len(array), bool)
-    wrong[places] = ~((confidence >= 0) & (agreement >= _LEAST_AGREEMENT))
+    wrong[places] = ~(confidence >= 0)
     position = {int(place): j for j, place in enumerate(places)}
     notes.add(
         wrong,
@@ -205,10 +206,10 @@ def _cell(right: Floats, given: Floats, rows: dict[str, slice], weights: Floats)
 
 
 def _closing(parameters: Floats) -> Floats:
-    """Parameters that close a cell, for a start: angles drawn towards 90, lengths above 1 Å."""
+    """Parameters that close a cell, for a start: angles drawn towards 90, lengths of 1 Å or more."""
     parameters = parameters.copy()
-    parameters[:, :3] = np.clip(parameters[:, :3], 1.0, 1000.0)
-    parameters[:, 3:] = np.clip(parameters[:, 3:], 5.0, 175.0)
+    parameters[:, :3] = np.clip(parameters[:, :3], 1.0, 1e6)
+    parameters[:, 3:] = np.clip(parameters[:, 3:], 0.01, 179.99)
     for _ in range(20):
         flat = ~np.isfinite(reciprocal_metrics(parameters)).all(axis=1)
         if not flat.any():
@@ -263,7 +264,10 @@ def _residuals(
 ) -> tuple[Floats, Floats]:
     """(n,) root mean square deviation from the encoding, (n,) mean where E and O have ones.
 
-    The ones of P are not asked: their rows hold sums, too, so that scaled noise drowns them.
+    The deviation is that of the block where it is largest, so that few numbers cannot hide among
+    many zeros. Small blocks scatter: each is taken as what it is above by two standard deviations
+    of a root mean square of its size. The ones of P are not asked:
+    their rows hold sums, too, so that scaled noise drowns them.
     """
     rows, width = ftcp.blocks, ftcp.n_columns
     deviation, agreement = np.full(len(array), np.inf), np.zeros(len(array))
@@ -274,7 +278,15 @@ def _residuals(
     difference = (array - again) * weights[:, None]
     coords = difference[:, rows["C"], :3]
     coords -= np.rint(coords * _ranges(ftcp)[rows["C"], None]) * weights[rows["C"], None]
-    deviation[encoded.index] = np.sqrt((difference**2).mean(axis=(1, 2)))
+    left, right = difference[:, :, :width], difference[:, :, width:]
+    parts = [left[:, rows[block]] for block in "ECO"]
+    parts += [left[:, rows["L"], :3], right[:, rows["K"]], right[:, rows["P"]], difference]
+    levels = (
+        [np.sqrt((part**2).mean(axis=(1, 2))) / (1 + np.sqrt(2 / part[0].size)) for part in parts]
+        if len(array)
+        else [np.zeros(0)]
+    )
+    deviation[encoded.index] = np.max(levels, axis=0)
     least = np.full(len(array), np.inf)
     for block in ("E", "O"):
         ones, values = again[:, rows[block], :width] > 0.5, array[:, rows[block], :width]

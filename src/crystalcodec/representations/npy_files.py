@@ -27,20 +27,18 @@ def whole_folder(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
     Parameters
     ----------
     path
-        Where the folder is wanted.
+        Where the folder is wanted; a link is followed.
     force
-        Replace what stands there.
+        Replace a folder that stands there, if it holds nothing but encoded crystals.
 
     Raises
     ------
     StorageError
-        Something stands there, and not ``force``.
+        Something stands there, and not ``force``, or something else than encoded crystals.
     """
-    target = Path(path)
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not force):
-        raise StorageError(
-            f"{target} exists: give another name, or --force (force=True) to replace a folder"
-        )
+    target = Path(os.path.realpath(path))
+    if target.exists():
+        _check_place(Path(path), target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{secrets.token_hex(4)}.{target.name}")
     temporary.mkdir()
@@ -49,12 +47,45 @@ def whole_folder(path: str | os.PathLike[str], *, force: bool = False) -> Iterat
         if target.is_dir():
             before = temporary.with_name(f"{temporary.name}.before")
             target.rename(before)
-            temporary.rename(target)
+            try:
+                temporary.rename(target)
+            except BaseException:
+                before.rename(target)
+                raise
             shutil.rmtree(before)
         else:
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_place(given: Path, target: Path, *, force: bool) -> None:
+    """Whether a folder may take the place of what stands there."""
+    if not target.is_dir():
+        raise StorageError(f"{given} is a file: give the name of a folder")
+    if target in (here := Path.cwd(), *here.parents):
+        raise StorageError(f"{given} is the folder you are in: give the name of a folder in it")
+    inside = sorted(target.iterdir())
+    if inside and not force:
+        raise StorageError(
+            f"{given} exists: give another name, or --force (force=True) to replace a folder"
+        )
+    for one in inside:
+        if not _written_here(one):
+            raise StorageError(
+                f"{given} holds {one.name}, which encoding did not write, and is not replaced: "
+                "give another name"
+            )
+
+
+def _written_here(path: Path) -> bool:
+    """Whether a file is one of those that encoding writes."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    if path.suffix == ".png":
+        with path.open("rb") as file:  # the text stands before the pixels
+            return b"crystalcodec" in file.read(4096)
+    return path.name == "representation.json" or path.suffix in (".npy", ".jsonl")
 
 
 class GrowingArray:

@@ -388,7 +388,7 @@ space_group_range, distance_range
             len(array),
             Crystals.concatenate([part.crystals for part in parts]) if parts else Crystals.empty(),
             failures,
-            np.concatenate(certain) if certain else None,
+            np.concatenate([np.zeros(0), *certain]) if self.decoder == "robust" else None,
         )
 
 

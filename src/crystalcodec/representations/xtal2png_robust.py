@@ -33,6 +33,7 @@ _N_SITES: Final = 10
 _TIMES_NOISE: Final = 2.5
 _SLACK: Final = 0.02
 _DEVIATIONS: Final = 5.0  # of a mean from what it must be, in its standard errors
+_CONTRADICTION: Final = 8.0  # of two copies of one number, in standard deviations of the noise
 _SIGNAL: Final = 10.0
 _AT_ONCE: Final = 512
 _ENTRIES_AT_ONCE: Final = 1_000_000  # a derivative for each distance and coordinate
@@ -256,7 +257,10 @@ def _read_numbers(xtal2png: Xtal2PNG, entries: Floats, noise: Floats) -> tuple[I
 
 def _costs(entries: Floats, known: Floats, noise: Floats) -> Floats:
     """(k, sites, elements) minus the log-likelihood of both entries of a site, for each element."""
-    width = noise[:, None, None]
+    # Of two copies that differ by far more than the noise one is wrong, and which is not known.
+    apart = np.abs(entries[:, 0] - entries[:, 1]) / np.sqrt(2)
+    noise = np.where(apart > _CONTRADICTION * noise[:, None], apart, noise[:, None])
+    width = noise[:, :, None]
     costs = np.zeros((entries.shape[0], entries.shape[2], len(known)))
     for copy in (0, 1):
         entry = entries[:, copy, :, None]
@@ -264,6 +268,5 @@ def _costs(entries: Floats, known: Floats, noise: Floats) -> Floats:
         costs += off**2 / 2
         # 0 says no more than that there was 0 or less before it was cut off to a pixel.
         cut = entries[:, copy] == 0
-        crystal, _ = np.nonzero(cut)
-        costs[cut] += -log_ndtr(-known / noise[crystal, None]) - off[cut] ** 2 / 2
+        costs[cut] += -log_ndtr(-known / noise[cut][:, None]) - off[cut] ** 2 / 2
     return costs

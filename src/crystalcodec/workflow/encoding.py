@@ -22,7 +22,7 @@ from crystalcodec.io.png import write_png
 from crystalcodec.registry import did_you_mean
 from crystalcodec.representations.base import Encoded, Representation, RepresentationError
 from crystalcodec.representations.images import ImageRepresentation
-from crystalcodec.representations.npy_files import whole_folder
+from crystalcodec.representations.npy_files import StorageError, whole_folder
 from crystalcodec.representations.space_groups import SpaceGroupRepresentation
 from crystalcodec.representations.storage import EncodedWriter
 
@@ -107,7 +107,7 @@ def encode_files(
         found; for a :class:`SpaceGroupRepresentation`.
     failures
         CSV file for what could not be read or encoded; ``out``.failures.csv where None. Written
-        if there is any.
+        if there is any; an old one of that name is removed if there is none.
     force
         Replace a folder that stands there.
     progress
@@ -132,6 +132,7 @@ def encode_files(
     else:
         writer = EncodedWriter(out, representation, force=force)
     report = EncodeReport(Path(out))
+    listing = failures_path(report.out, failures)
     listed: list[Failure] = []
     batches = iter_read(sources, **reading)
     with writer:
@@ -148,11 +149,36 @@ def encode_files(
                 progress(done)
         report.n_encoded = done - report.refused.total()
     report.first = {failure.reason: failure for failure in reversed(listed)}
-    if listed:
-        path = Path(failures or report.out.with_name(f"{report.out.name}.failures.csv"))
-        write_failures(listed, path)
-        report.failures_path = path
+    report.failures_path = list_failures(listed, listing, own=failures is None)
     return report
+
+
+def failures_path(out: Path, given: str | os.PathLike[str] | None) -> Path:
+    """Where failures are listed; told before the work starts if that cannot be."""
+    named = out if out.name not in ("", "..") else out.resolve()
+    path = named.with_name(f"{named.name}.failures.csv") if given is None else Path(given)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder: give the name of a CSV file for failures")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """An error if nothing can be made at a place, which need not be there yet."""
+    above = next(place for place in Path(os.path.realpath(path)).parents if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        kind = "a folder that cannot be written to" if above.is_dir() else "no folder"
+        raise StorageError(f"{path} cannot be written: {above} is {kind}")
+
+
+def list_failures(failures: Sequence[Failure], path: Path, *, own: bool) -> Path | None:
+    """Write the list, if there is any; an old one, where the name is ours, does not outlive it."""
+    if failures:
+        write_failures(failures, path)
+        return path
+    if own:
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _known_groups(
