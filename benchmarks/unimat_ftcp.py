@@ -140,7 +140,7 @@ def shares(decoded: Decoded, crystals: Crystals, structures: list[Structure]) ->
 
 def noise_figures(everything: Crystals, some: Crystals) -> dict[str, object]:
     """Match rates with normal noise of so many 255ths of each row's or array's range."""
-    fitted = FTCP(max_sites=MAX_SITES, max_elements=MAX_ELEMENTS).fitted(everything)
+    fitted = FTCP(max_sites=MAX_SITES, max_elements=MAX_ELEMENTS).fit(everything)
     plain, robust = (
         dataclasses.replace(fitted, tolerance=0.5),
         dataclasses.replace(fitted, decoder="robust"),

@@ -7,7 +7,8 @@ import pytest
 import spglib
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.symmetry import space_group_numbers
+from crystalcodec.geometry import lattices_from_cell_parameters
+from crystalcodec.symmetry import SymmetryError, space_group_numbers
 from crystalcodec.testing import sample_crystals
 
 
@@ -45,3 +46,15 @@ def test_none_is_found_for_atoms_on_top_of_each_other():
 
 def test_an_empty_batch_has_none():
     assert space_group_numbers(Crystals.empty()).shape == (0,)
+
+
+def test_a_flat_cell_has_none_and_comes_to_an_end():
+    lattice = lattices_from_cell_parameters([5, 5, 5, 119.99, 119.99, 119.99])[0]
+    flat = Crystals.single(lattice, [[0, 0, 0], [0.3, 0.3, 0.3]], [11, 17])
+    assert space_group_numbers(flat).tolist() == [0]
+
+
+@pytest.mark.parametrize("symprec", [-1.0, 0.0, np.nan, np.inf])
+def test_a_tolerance_that_is_none_raises(symprec):
+    with pytest.raises(SymmetryError, match="wanted a positive number"):
+        space_group_numbers(sample_crystals(1), symprec=symprec)

@@ -207,7 +207,7 @@ def test_round_trip(seed):
 
 def test_row_ranges_scale_to_one_and_back():
     crystals = sample_crystals(12)
-    ftcp = FTCP(padding=2).fitted(crystals)
+    ftcp = FTCP(padding=2).fit(crystals)
     array = ftcp.encode(crystals)["ftcp"]
     assert array.min() == 0
     assert array.max() == 1
@@ -218,12 +218,12 @@ def test_row_ranges_scale_to_one_and_back():
         decoded = dataclasses.replace(ftcp, decoder=decoder).decode(array)
         assert round_trip_errors(crystals, decoded.crystals).max() < 1e-4
     with pytest.raises(RepresentationError, match="all were refused"):
-        FTCP(max_sites=1).fitted(PEROVSKITE)
+        FTCP(max_sites=1).fit(PEROVSKITE)
 
 
 def test_conformance_with_other_parameters():
     check_representation(FTCP(max_sites=14, max_elements=4, padding=2, decoder="robust"))
-    fitted = FTCP().fitted(sample_crystals())
+    fitted = FTCP().fit(sample_crystals())
     for name in ("fields", "batches", "config", "junk"):
         CHECKS[name](fitted, sample_crystals())
 
@@ -232,7 +232,7 @@ def test_real_crystals_come_back(shared_data):
     from crystalcodec.io import read
 
     crystals = read(shared_data / "mp20" / "val.csv.gz", structure_column="cif").crystals[:500]
-    for ftcp in (FTCP(max_elements=5), FTCP(max_elements=5).fitted(crystals)):
+    for ftcp in (FTCP(max_elements=5), FTCP(max_elements=5).fit(crystals)):
         result = ftcp.encode(crystals)
         assert set(count_reasons(result.failures)) <= {"too many elements"}
         decoded = ftcp.decode(result)
@@ -306,7 +306,7 @@ def test_arg_max_with_a_tolerance_reads_the_real_space_half_only():
 
 def noisy(seed=0, size=4 / 255):
     crystals = sample_crystals(16, seed=5)
-    ftcp = FTCP(decoder="robust").fitted(sample_crystals(64, seed=6))
+    ftcp = FTCP(decoder="robust").fit(sample_crystals(64, seed=6))
     array = ftcp.encode(crystals)["ftcp"]
     rng = np.random.default_rng(seed)
     return crystals, ftcp, array + rng.normal(0, size, array.shape)

@@ -242,14 +242,14 @@ def count_sites(array: npt.NDArray[Any]) -> Ints:
     """
     rows = array[:, HEADER:, 4:11, :4].mean(axis=3, dtype=float)
     columns = array[:, 4:11, HEADER:, :4].mean(axis=3, dtype=float).transpose(0, 2, 1)
-    sums = np.cumsum((rows + columns) / 2, axis=1)
+    seven = (rows + columns) / 2
+    sums = np.cumsum(seven, axis=1)
     scores = (sums * sums).sum(axis=2) / np.arange(1, sums.shape[1] + 1)
     counts = scores.argmax(axis=1) + 1
     best = scores.max(axis=1)
-    loudness = best / counts / 7
     # What the fit leaves is noise; published ranges make small cells faint, which stand out of it.
-    rest = ((((rows + columns) / 2) ** 2).sum(axis=(1, 2)) - best) / (7 * rows.shape[1])
-    heard = (loudness > _FAINT**2) | (loudness > _HEARD**2 + _STANDS_OUT * np.maximum(rest, 0.0))
+    rest = np.maximum((seven**2).sum(axis=(1, 2)) - best, 0.0) / (7 * seven.shape[1])
+    heard = best / counts / 7 > np.minimum(_FAINT**2, _HEARD**2 + _STANDS_OUT * rest)
     return np.asarray(np.where(heard, counts, 0), np.int64)
 
 

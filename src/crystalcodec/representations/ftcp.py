@@ -76,7 +76,7 @@ class FTCP(InvertibleRepresentation):
         Rows of zeros at the end; the published networks take 2.
     row_ranges
         Smallest and largest value of each row, which become 0 and 1: the published normalisation,
-        made from training crystals by :meth:`fitted`. None: values as they are.
+        made from training crystals by :meth:`fit`. None: values as they are.
     decoder
         ``"direct"`` reads the real-space half. ``"robust"`` is for generated arrays: elements
         from E and P together, the number of sites from all rows of O, the cell from L and the
@@ -151,7 +151,7 @@ class FTCP(InvertibleRepresentation):
             if len(ranges) != self.n_rows or not all(-np.inf < a <= b < np.inf for a, b in ranges):
                 raise RepresentationError(
                     f"{len(ranges)} row_ranges for {self.n_rows} rows: wanted a smallest and a "
-                    "largest number for each; FTCP.fitted(crystals) makes them"
+                    "largest number for each; FTCP.fit(crystals) makes them"
                 )
 
     @property
@@ -182,7 +182,7 @@ class FTCP(InvertibleRepresentation):
         low, high = np.array(self.row_ranges).T
         return low, np.where(high > low, high - low, 1.0)  # constant rows are only shifted
 
-    def fitted(self, crystals: Crystals) -> FTCP:
+    def fit(self, crystals: Crystals) -> FTCP:
         """The same representation with the row ranges of the crystals that it can hold.
 
         Raises

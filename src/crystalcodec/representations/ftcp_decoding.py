@@ -206,7 +206,7 @@ def _cell(right: Floats, given: Floats, rows: dict[str, slice], weights: Floats)
 
 
 def _closing(parameters: Floats) -> Floats:
-    """Parameters that close a cell, for a start: angles drawn towards 90, lengths of 1 Å or more."""
+    """Parameters that close a cell, for a start: angles drawn towards 90, lengths from 1 Å."""
     parameters = parameters.copy()
     parameters[:, :3] = np.clip(parameters[:, :3], 1.0, 1e6)
     parameters[:, 3:] = np.clip(parameters[:, 3:], 0.01, 179.99)
