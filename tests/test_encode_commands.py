@@ -380,6 +380,61 @@ def test_wrong_calls_say_what_to_do(cifs, tmp_path, monkeypatch):
     said("encode", "--to", "postcard", cifs, "--force")
 
 
+def test_one_bad_text_does_not_stop_the_rest(pngs, tmp_path):
+    pixels = read_png(pngs / "foreign-0.png").pixels
+    for i, text in enumerate(["{", '{"name": "postcard", "bits": 8.0}', "[]"]):
+        write_png(pngs / f"strange-{i}.png", pixels, text={"crystalcodec": text})
+    text = said("decode", pngs, "--from", "postcard", "-o", tmp_path / "back")
+    assert "3 crystals in" in text
+    assert "3  unknown representation" in text
+    with pytest.raises(RepresentationError, match="no parameter"):
+        invoke("decode", pngs, "--from", "postcard", "--set", "x=1", "-o", tmp_path / "b")
+
+
+def test_the_sources_are_never_replaced(cifs):
+    before = sorted(cifs.iterdir())
+    with pytest.raises(StorageError, match="which encoding did not write"):
+        invoke("encode", "--to", "postcard", cifs, "-o", cifs, "--force")
+    assert sorted(cifs.iterdir()) == before
+
+
+def test_a_list_of_failures_does_not_outlive_them(cifs, tmp_path):
+    out, listed = tmp_path / "p", tmp_path / "p.failures.csv"
+    said("encode", "--to", "postcard", cifs, "-o", out)
+    assert listed.exists()
+    said("encode", "--to", "postcard", cifs / "mp-0.cif", "-o", out, "--force")
+    assert not listed.exists()
+    with pytest.raises(StorageError, match="cannot be written"):
+        invoke(
+            "encode",
+            "--to",
+            "postcard",
+            cifs,
+            "-o",
+            tmp_path / "q",
+            "--failures",
+            cifs / "bad.cif" / "f.csv",
+        )
+    assert not (tmp_path / "q").exists()
+
+
+def test_a_folder_of_folders_and_the_rows_that_failed(cifs, tmp_path):
+    for name in ("a", "b"):
+        said("encode", "--to", "postcard", cifs, "--as", "arrays", "-o", tmp_path / "all" / name)
+    assert "10 crystals in" in said("decode", tmp_path / "all", "-o", tmp_path / "back")
+    rows = np.repeat(np.load(tmp_path / "all" / "a" / "postcard.npy"), 200, axis=0)
+    rows[700] = 0
+    np.save(tmp_path / "rows.npy", rows)
+    said("decode", tmp_path / "rows.npy", "--from", "postcard", "-o", tmp_path / "x.json")
+    with (tmp_path / "x.json.failures.csv").open() as file:
+        [row] = csv.DictReader(file)
+    assert row["index"] == "700"
+
+
+def test_a_name_is_no_parameter(cifs):
+    assert invoke("encode", cifs, "--to", "postcard", "--set", "name=ircr").exit_code == 2
+
+
 def test_help_lists_the_names():
     assert "ircr" in invoke("encode", "--help").stdout
     assert "ircr" in invoke("decode", "--help").stdout

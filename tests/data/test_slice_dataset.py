@@ -142,6 +142,15 @@ def test_densities_are_cut_and_bad_ones_counted(tmp_path):
         )
 
 
+def test_a_grid_point_that_one_density_lacks_stops_no_other(tmp_path):
+    write_chgcar(tmp_path / "run" / "CHGCAR_small", np.ones((4, 4, 4)))
+    write_chgcar(tmp_path / "run" / "CHGCAR_large", np.ones((8, 8, 8)))
+    options = replace(OPTIONS, charge=ChargeSlicing(axes=(2,), indices=(6,)))
+    report = build_slice_dataset(tmp_path / "run", tmp_path / "s", options)
+    assert report.failures == {"no such grid point": 1}
+    assert report.n_pictures == 1
+
+
 def test_crystals_are_read_from_files(tmp_path, make_crystals):
     crystals = make_crystals(3)
     for i, text in enumerate(poscar_texts(crystals, ["a", "b", "c"])):

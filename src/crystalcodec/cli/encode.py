@@ -261,10 +261,8 @@ def _tell(done: str, failed: dict[str, Any], report: Any) -> None:
     print(", ".join([done, *(f"{count:,} {what}" for what, count in n.items())]))
     for reasons in failed.values():
         for reason, count in reasons.most_common():
-            first = report.first[reason]
-            told = ": ".join(part for part in (first.source, first.detail) if part)
             print(f"  {count:8,}  {reason}")
-            print(f"            first: {textwrap.shorten(told, 160, placeholder=' ...')}")
+            print(f"            first: {_first(report.first[reason])}")
     if report.failures_path is not None:
         print(f"  listed in {report.failures_path}")
 

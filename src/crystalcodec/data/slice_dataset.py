@@ -149,7 +149,8 @@ def build_slice_dataset(
             write_failures(failures, folder / _FAILURES)
         if not report.n_pictures:
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in report.failures.items())
-            raise DatasetError(f"no slice: {reasons or 'there are no crystals'}")
+            listed = f" (listed in {folder / _FAILURES})" if failures else ""
+            raise DatasetError(f"no slice: {reasons or 'there are no crystals'}{listed}")
         _join(folder, markers, options, output, report)
     return report
 
@@ -287,6 +288,11 @@ def _draw_parts(
             for future in as_completed(running):
                 future.result()
                 done()
+        except KeyboardInterrupt:
+            # A part may take long, and one that is not finished is drawn again.
+            for process in [*getattr(pool, "_processes", {}).values()]:
+                process.terminate()
+            raise
         except BrokenProcessPool:
             raise DatasetError(
                 "a worker process was killed (by the system, if memory ran out): what it had "

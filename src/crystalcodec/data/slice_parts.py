@@ -213,7 +213,14 @@ class _Drawn:
             return
         before = len(self.rows)
         for volume in volumes:
-            for plane, one in enumerate(self.options.charge_slicing.cut(volume)):
+            try:
+                slices = [*self.options.charge_slicing.cut(volume)]
+            except RepresentationError as error:
+                # Each density has a grid of its own: what one lacks, others may have.
+                detail = f"{error}: leave it out of indices"
+                self.failures.append(Failure(part.start, "no such grid point", detail, part.path))
+                return
+            for plane, one in enumerate(slices):
                 if one.picture is None:
                     self.n_sparse += 1
                     continue
