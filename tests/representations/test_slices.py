@@ -304,6 +304,8 @@ def test_they_conform(representation):
         (DensitySlices, {"n_planes": 0}),
         (DensitySlices, {"size": 1}),
         (DensitySlices, {"width": 0.0}),
+        (DensitySlices, {"width": 1e9}),
+        (DensitySlices, {"size": 100_000}),
         (DensitySlices, {"sigma": float("nan")}),
         (DensitySlices, {"tolerance": -0.1}),
         (DensitySlices, {"atoms": "big"}),

@@ -133,7 +133,9 @@ def read_png(path: str | os.PathLike[str]) -> Picture:
             pixels = np.array(image)
             text = {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PNGError(f"{path}: the PNG is damaged ({error})") from error
+        # Pillow names the object that it reads from, which tells a user nothing.
+        told = str(error).partition(" <")[0]
+        raise PNGError(f"{path}: the PNG is damaged ({told})") from error
     if pixels.shape[:2] != (height, width) or pixels.dtype not in (np.uint8, np.uint16):
         raise PNGError(f"{path}: read as {pixels.dtype} of shape {pixels.shape}")
     return Picture(pixels, text)

@@ -22,6 +22,8 @@ Ints = npt.NDArray[np.int64]
 Pictures = npt.NDArray[np.float32]
 
 _REACH: Final = 5.0  # standard deviations; a Gaussian is zero further out
+_MAX_SIZE: Final = 8192
+_MAX_WIDTH: Final = 1000.0
 _STRIPE: Final = 32  # rows of a picture that are drawn together
 
 
@@ -58,6 +60,11 @@ class SliceStyle:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise RepresentationError(f"{name} is {value}, wanted a positive number of Å")
+        if self.size > _MAX_SIZE or self.width > _MAX_WIDTH:
+            raise RepresentationError(
+                f"size is {self.size} and width {self.width} Å, wanted at most {_MAX_SIZE} pixels "
+                f"and {_MAX_WIDTH:g} Å: the atoms of a larger square do not fit into memory"
+            )
         if self.atoms not in ("fixed", "element"):
             raise RepresentationError(f"atoms is {self.atoms!r}, wanted 'fixed' or 'element'")
 
