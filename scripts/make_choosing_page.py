@@ -206,25 +206,29 @@ def _memory(found: Sequence[Representation], results: Mapping[str, Any]) -> str:
 
 def _under_noise(found: Sequence[Representation], results: Mapping[str, Any]) -> str:
     """How many crystals still match when their arrays get noise, for each way of decoding."""
-    rows, sizes = [], set()
+    measured = results.get("representations", {})
+    rows = []
     for r in found:
-        one = results.get("representations", {}).get(r.name, {})
-        for label, way in one.items():
-            if not isinstance(way, dict) or "gaussian" not in way:
-                continue
-            by_level = way["gaussian"]
-            match = [_percent(by_level.get(level, {}).get("match_rate")) for level in _NOISE]
-            wrong = _percent(by_level.get(_NOISE[-1], {}).get("wrong_crystal_rate"))
-            sizes.add(one["n"])
-            rows.append([f"`{r.name}`", label, *match, wrong, _refused(way)])
+        # Also the same representation with other parameters: "crystens with chemistry".
+        for name in (n for n in measured if n == r.name or n.startswith(f"{r.name} ")):
+            for label, way in measured[name].items():
+                if not isinstance(way, dict) or "gaussian" not in way:
+                    continue
+                by_level = way["gaussian"]
+                match = [_percent(by_level.get(level, {}).get("match_rate")) for level in _NOISE]
+                wrong = _percent(by_level.get(_NOISE[-1], {}).get("wrong_crystal_rate"))
+                n = f"{measured[name]['n']:,}"
+                rows.append([f"`{r.name}`{name[len(r.name) :]}", label, n, *match, wrong])
+                rows[-1].append(_refused(way))
     if not rows:
         return ""
-    heads = ["name", "decoder", *(f"match at {level}/255" for level in _NOISE)]
-    n = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
+    heads = ["name", "decoder", "crystals", *(f"match at {level}/255" for level in _NOISE)]
     told = (
-        "A generator's array is never clean. Gaussian noise on every entry, each field scaled to "
-        f"0 to 1, of {n} crystals of MP-20 val; match is StructureMatcher's, and refusals count "
-        "against it (`benchmarks/image_noise.py`)."
+        "A generator's array is never clean. Gaussian noise on every entry of crystals of MP-20 "
+        "val, each field scaled to 0 to 1, then rounded to 8 bits; match is StructureMatcher's, "
+        "and refusals count against it (`benchmarks/image_noise.py`). The default decoders are "
+        "strict: they refuse what is not the encoding of a crystal. Random arrays are uniform, "
+        "normal, shuffled, constant and smooth ones, and halves of two crystals glued together."
     )
     heads += [f"another crystal at {_NOISE[-1]}/255", "random arrays refused"]
     return _section("Under noise", told, _table(heads, rows))

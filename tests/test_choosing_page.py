@@ -57,13 +57,14 @@ def test_figures_come_from_the_result_files(script, tmp_path):
     random = {"uniform": {"n": 50, "refused": 49}, "halves": {"n": 50, "refused": 0}}
     random["halves"]["decoded_to_one_of_the_two"] = 50
     ways = {"default": {"gaussian": rates, "random_pictures": random}, "n": 300, "scale": "own"}
-    noise = {"representations": {"ircr": ways}}
+    noise = {"representations": {"ircr": ways, "ircr with more sites": ways, "ircr2": ways}}
     (tmp_path / "image_noise.json").write_text(json.dumps(noise))
     text = script.page(tmp_path)
     row = "| `ircr` | 461,000 | 37,900 | 11.8 % | 979 | 978 | 2e-06 Å | 21 too many elements |"
     assert row in text
     assert "| `ircr` | 100,000 | 63 | 170 | 158,000 |" in text
-    assert "| `ircr` | default | 99.5 % | 50 % | 25 % | 99 % |" in text
+    assert "| `ircr` | default | 300 | 99.5 % | 50 % | 25 % | 99 % |" in text
+    assert "| `ircr` with more sites | default | 300 | 99.5 % | 50 % | 25 % | 99 % |" in text
 
 
 @pytest.mark.parametrize(
