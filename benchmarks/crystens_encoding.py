@@ -20,7 +20,7 @@ import numpy as np
 from crystalcodec import Crystals, read
 from crystalcodec.failures import count_reasons
 from crystalcodec.representations.crystens import CrysTens
-from crystalcodec.representations.crystens_scales import NEAR_MAX
+from crystalcodec.representations.crystens.scales import NEAR_MAX
 from crystalcodec.symmetry import space_group_numbers
 from crystalcodec.testing import round_trip_errors
 

@@ -24,8 +24,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import count_reasons
 from crystalcodec.representations.density_cell import DensityCell
-from crystalcodec.representations.fields import PeriodicField
-from crystalcodec.representations.fourier_series import property_table
+from crystalcodec.representations.fields.fourier_series import property_table
+from crystalcodec.representations.fields.periodic import PeriodicField
 from crystalcodec.representations.structure_factors import StructureFactors
 from crystalcodec.testing import round_trip_errors
 from noise_match import benchmark_crystals, by_matcher

@@ -25,7 +25,7 @@ import numpy as np
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import count_reasons
 from crystalcodec.representations.density_cell import DensityCell
-from crystalcodec.representations.fields import PeriodicField
+from crystalcodec.representations.fields.periodic import PeriodicField
 from crystalcodec.representations.structure_factors import StructureFactors
 from noise_match import benchmark_crystals, matches, same_composition
 

@@ -191,7 +191,7 @@ def decoders(name: str) -> dict[str, Callable[[Arrays], Decoded]]:
     for label, parameters in DECODERS.get(registered, {"default": {}}).items():
         representation = build(name, **parameters)
         if label == "published clean-up":
-            from crystalcodec.representations.crystens_cleanup import clean_up
+            from crystalcodec.representations.crystens.cleanup import clean_up
 
             loose = build(name, tolerance=0.01)
             ways[label] = lambda a, r=loose: r.decode(clean_up(a, r))

@@ -22,9 +22,9 @@ import numpy as np
 from crystalcodec import Crystals, read
 from crystalcodec.evaluation.atom_counts import count_atoms, counting_errors
 from crystalcodec.failures import count_reasons
-from crystalcodec.representations.slice_drawing import SliceStyle, draw_slice
-from crystalcodec.representations.slice_planes import Planes
 from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
+from crystalcodec.representations.slices.drawing import SliceStyle, draw_slice
+from crystalcodec.representations.slices.planes import Planes
 
 NOISE = (0, 4, 8, 16, 32)
 

@@ -25,7 +25,7 @@ from crystalcodec import Crystals, read, to_pymatgen
 from crystalcodec.failures import count_reasons
 from crystalcodec.representations.base import Decoded, InvertibleRepresentation
 from crystalcodec.representations.ftcp import FTCP
-from crystalcodec.representations.ftcp_reciprocal import PROPERTIES
+from crystalcodec.representations.ftcp.reciprocal import PROPERTIES
 from crystalcodec.representations.unimat import UniMat
 from crystalcodec.testing import round_trip_errors
 

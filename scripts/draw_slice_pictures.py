@@ -10,8 +10,8 @@ import numpy as np
 from crystalcodec.crystals import Crystals
 from crystalcodec.io.png import write_png
 from crystalcodec.io.volumetric import VolumetricData
-from crystalcodec.representations.charge_slices import ChargeSlicing
 from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
+from crystalcodec.representations.slices.charge import ChargeSlicing
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

@@ -24,10 +24,10 @@ from crystalcodec.data.slice_dataset import SliceOptions, build_slice_dataset
 from crystalcodec.io.png import read_png
 from crystalcodec.io.writing import poscar_texts
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.charge_slices import ChargeSlicing
-from crystalcodec.representations.slice_drawing import SliceStyle, draw_slice
-from crystalcodec.representations.slice_planes import Planes
 from crystalcodec.representations.slices import DensitySlices
+from crystalcodec.representations.slices.charge import ChargeSlicing
+from crystalcodec.representations.slices.drawing import SliceStyle, draw_slice
+from crystalcodec.representations.slices.planes import Planes
 from crystalcodec.testing import sample_crystals
 
 STYLE = SliceStyle(size=24, width=8.0)
@@ -192,7 +192,7 @@ _BUILD = """
 import sys
 from crystalcodec.crystals import Crystals
 from crystalcodec.data.slice_dataset import SliceOptions, build_slice_dataset
-from crystalcodec.representations.slices import SliceStyle
+from crystalcodec.representations.slices.representation import SliceStyle
 from crystalcodec.testing import sample_crystals
 if __name__ == "__main__":
     crystals = Crystals.concatenate([sample_crystals(24, seed=i) for i in range(8)])

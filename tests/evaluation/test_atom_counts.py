@@ -15,8 +15,8 @@ from crystalcodec.evaluation.atom_counts import (
     count_atoms,
     counting_errors,
 )
-from crystalcodec.representations.slice_drawing import SliceStyle, draw_slice
 from crystalcodec.representations.slices import DensitySlices
+from crystalcodec.representations.slices.drawing import SliceStyle, draw_slice
 
 pytest.importorskip("skimage")
 

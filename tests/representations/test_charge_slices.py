@@ -8,7 +8,7 @@ import pytest
 from crystalcodec.crystals import Crystals
 from crystalcodec.io.volumetric import VolumetricData
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.charge_slices import (
+from crystalcodec.representations.slices.charge import (
     ChargeSlicing,
     charge_block,
     plane_picture,

@@ -13,7 +13,7 @@ from crystalcodec.failures import count_reasons
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.crystal_image import CrystalImage, canonical_order
-from crystalcodec.representations.crystal_image_codes import (
+from crystalcodec.representations.crystal_image.codes import (
     ELEMENT_CODES,
     ELEMENTS,
     MENDELEEV_NUMBERS,

@@ -18,12 +18,12 @@ from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io import read
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.crystens import CrysTens
-from crystalcodec.representations.crystens_decoding import (
+from crystalcodec.representations.crystens.decoding import (
     choose_elements,
     count_sites,
     least_squares_coordinates,
 )
-from crystalcodec.representations.crystens_scales import AVG_STD, COVALENT_RADII, NEAR_MAX
+from crystalcodec.representations.crystens.scales import AVG_STD, COVALENT_RADII, NEAR_MAX
 from crystalcodec.representations.ircr import VALENCES
 from crystalcodec.representations.minimum_images import minimum_images, reduced_cells
 from crystalcodec.testing import check_representation, round_trip_errors, sample_crystals

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crystalcodec.crystals import Crystals
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.crystens import CrysTens
-from crystalcodec.representations.crystens_cleanup import clean_up, cluster_means
+from crystalcodec.representations.crystens.cleanup import clean_up, cluster_means
 from crystalcodec.testing import round_trip_errors, sample_crystals
 
 SAMPLE = sample_crystals(12, seed=1, max_sites=8)

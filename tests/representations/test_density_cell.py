@@ -13,7 +13,7 @@ from crystalcodec.failures import count_reasons
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.density_cell import DensityCell
-from crystalcodec.representations.fourier_series import PROPERTIES
+from crystalcodec.representations.fields.fourier_series import PROPERTIES
 from crystalcodec.testing import round_trip_errors, sample_crystals
 
 SALT = Crystals.single(

@@ -16,7 +16,7 @@ from crystalcodec.failures import count_reasons
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.ftcp import FTCP
-from crystalcodec.representations.ftcp_reciprocal import PROPERTIES, reciprocal_points
+from crystalcodec.representations.ftcp.reciprocal import PROPERTIES, reciprocal_points
 from crystalcodec.testing import CHECKS, check_representation, round_trip_errors, sample_crystals
 
 PEROVSKITE = Crystals.single(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystalcodec.representations.peaks import find_peaks
+from crystalcodec.representations.density_cube.peaks import find_peaks
 
 
 def gaussians(shape, places, heights, width=1.5, periodic=False):

@@ -15,14 +15,14 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.data.augmentation import permute_sites
 from crystalcodec.failures import count_reasons
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.slice_drawing import SliceStyle, atoms_near_plane, draw_slice
-from crystalcodec.representations.slice_planes import (
+from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
+from crystalcodec.representations.slices.drawing import SliceStyle, atoms_near_plane, draw_slice
+from crystalcodec.representations.slices.planes import (
     PlanesError,
     all_planes,
     draw_planes,
     per_atom_scales,
 )
-from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
 from crystalcodec.testing import check_representation, sample_crystals
 
 CUBIC = Crystals.single(np.eye(3) * 3, [[0, 0, 0]], [26])

@@ -17,8 +17,8 @@ from crystalcodec.io.foreign import to_pymatgen
 from crystalcodec.io.png import read_png, write_png
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.minimum_images import minimum_images
-from crystalcodec.representations.site_distances import reduce_skew, site_distances
 from crystalcodec.representations.xtal2png import Xtal2PNG
+from crystalcodec.representations.xtal2png.site_distances import reduce_skew, site_distances
 from crystalcodec.testing import check_representation, round_trip_errors, sample_crystals
 
 THREE = Crystals.single(
@@ -302,7 +302,7 @@ def test_decoded_crystals_have_the_rows_of_their_picture(bits):
 
 
 def test_many_pictures_decode_as_one_by_one(monkeypatch):
-    from crystalcodec.representations import xtal2png as module
+    from crystalcodec.representations.xtal2png import representation as module
 
     xtal2png = Xtal2PNG()
     array = xtal2png.encode(sample_crystals())["xtal2png"]
@@ -394,7 +394,7 @@ def test_robust_reads_clean_pictures_better_than_their_rounding():
 
 
 def test_distances_mend_coordinates_and_cells():
-    from crystalcodec.representations.xtal2png_refinement import refined
+    from crystalcodec.representations.xtal2png.refinement import refined
 
     rng = np.random.default_rng(4)
     k, sites = 40, 6
@@ -499,7 +499,7 @@ def test_robust_refuses_the_uncertain_where_it_is_told_to():
 
 def test_robust_reads_few_numbers_as_all_assignments_weighed():
     """Against every assignment of elements to two sites, priced as the docstring says."""
-    from crystalcodec.representations.xtal2png_robust import _read_numbers
+    from crystalcodec.representations.xtal2png.robust import _read_numbers
 
     rng = np.random.default_rng(1)
     known = np.rint(np.arange(118) / 117 * 255) / 255

@@ -112,8 +112,8 @@ def slices(
 
     from crystalcodec.data.slice_dataset import SliceOptions, build_slice_dataset
     from crystalcodec.data.workers import n_cores
-    from crystalcodec.representations.charge_slices import ChargeSlicing
-    from crystalcodec.representations.slice_drawing import SliceStyle
+    from crystalcodec.representations.slices.charge import ChargeSlicing
+    from crystalcodec.representations.slices.drawing import SliceStyle
 
     options = SliceOptions(
         planes=_planes(planes),

@@ -19,9 +19,9 @@ from crystalcodec.failures import Failure
 from crystalcodec.io.volumetric import VolumetricError, read_volumetric
 from crystalcodec.io.whole import whole_file
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.charge_slices import ChargeSlicing
-from crystalcodec.representations.slice_drawing import SliceStyle, draw_slice
-from crystalcodec.representations.slice_planes import (
+from crystalcodec.representations.slices.charge import ChargeSlicing
+from crystalcodec.representations.slices.drawing import SliceStyle, draw_slice
+from crystalcodec.representations.slices.planes import (
     Planes,
     PlanesError,
     all_planes,

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy import fft
 
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.field_decoding import power
-from crystalcodec.representations.fields import PeriodicField
+from crystalcodec.representations.fields.decoding import power
+from crystalcodec.representations.fields.periodic import PeriodicField
 
 __all__ = ["DensityCell"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.fields import PeriodicField
+from crystalcodec.representations.fields.periodic import PeriodicField
 
 __all__ = ["StructureFactors"]
 

@@ -19,8 +19,8 @@ from crystalcodec.representations.base import (
     Field,
     RepresentationError,
 )
-from crystalcodec.representations.crystal_image_checks import PARTS, differences_by_part
-from crystalcodec.representations.crystal_image_codes import (
+from crystalcodec.representations.crystal_image.checks import PARTS, differences_by_part
+from crystalcodec.representations.crystal_image.codes import (
     AMPLITUDE,
     BORDER,
     CENTRE,
@@ -40,7 +40,7 @@ from crystalcodec.representations.crystal_image_codes import (
     cell_codes,
     cell_fractions,
 )
-from crystalcodec.representations.crystal_image_reading import read_pictures
+from crystalcodec.representations.crystal_image.reading import read_pictures
 from crystalcodec.representations.images import ImageRepresentation
 
 __all__ = ["CrystalImage", "canonical_order"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
-from crystalcodec.representations.cube_atoms import Placed
+from crystalcodec.representations.density_cube.atoms import Placed
 
 __all__ = ["BORDER", "SpeciesGrid", "scatter_species"]
 

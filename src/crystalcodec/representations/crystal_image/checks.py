@@ -7,13 +7,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from crystalcodec.representations.crystal_image_codes import (
+from crystalcodec.representations.crystal_image.codes import (
     BORDER,
     ELEMENT_ROWS,
     MAX_SITES,
     ZOOMS,
 )
-from crystalcodec.representations.crystal_image_reading import shrunk
+from crystalcodec.representations.crystal_image.reading import shrunk
 
 __all__ = ["PARTS", "differences_by_part"]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
 from crystalcodec.geometry import triple_products
 from crystalcodec.representations.base import FailureNotes
-from crystalcodec.representations.crystens_blocks import HEADER, LAYERS, ROWS, Blocks, chunks
+from crystalcodec.representations.crystens.blocks import HEADER, LAYERS, ROWS, Blocks, chunks
 from crystalcodec.representations.minimum_images import minimum_images
 
 __all__ = [

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
 from crystalcodec.geometry import lattices_from_cell_parameters, wrap
 from crystalcodec.representations.base import Arrays, RepresentationError
-from crystalcodec.representations.crystens import CrysTens
-from crystalcodec.representations.crystens_blocks import HEADER, ROWS, Blocks, chunks
-from crystalcodec.representations.crystens_decoding import header_copies, mirrored_differences
+from crystalcodec.representations.crystens.blocks import HEADER, ROWS, Blocks, chunks
+from crystalcodec.representations.crystens.decoding import header_copies, mirrored_differences
+from crystalcodec.representations.crystens.representation import CrysTens
 from crystalcodec.representations.minimum_images import minimum_images
 
 __all__ = ["clean_up", "cluster_means"]

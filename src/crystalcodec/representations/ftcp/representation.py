@@ -21,8 +21,8 @@ from crystalcodec.representations.base import (
     InvertibleRepresentation,
     RepresentationError,
 )
-from crystalcodec.representations.ftcp_decoding import decode_directly, decode_robustly
-from crystalcodec.representations.ftcp_reciprocal import (
+from crystalcodec.representations.ftcp.decoding import decode_directly, decode_robustly
+from crystalcodec.representations.ftcp.reciprocal import (
     LAST_WITH_PROPERTIES,
     N_POINTS,
     N_PROPERTIES,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
 from crystalcodec.representations.base import RepresentationError
-from crystalcodec.representations.slice_planes import Planes
+from crystalcodec.representations.slices.planes import Planes
 
 __all__ = ["SliceStyle", "atoms_near_plane", "draw_slice"]
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from scipy.special import log_ndtr
 
 from crystalcodec.representations.base import Decoded, FailureNotes
-from crystalcodec.representations.site_distances import site_distances
-from crystalcodec.representations.xtal2png_refinement import refined
-from crystalcodec.representations.xtal2png_strict import (
+from crystalcodec.representations.xtal2png.refinement import refined
+from crystalcodec.representations.xtal2png.site_distances import site_distances
+from crystalcodec.representations.xtal2png.strict import (
     assembled,
     closed_lattices,
     levels_of_numbers,
@@ -19,7 +19,7 @@ from crystalcodec.representations.xtal2png_strict import (
 )
 
 if TYPE_CHECKING:
-    from crystalcodec.representations.xtal2png import Xtal2PNG
+    from crystalcodec.representations.xtal2png.representation import Xtal2PNG
 
 __all__ = ["read_pictures"]
 

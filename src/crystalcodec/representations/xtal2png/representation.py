@@ -22,9 +22,9 @@ from crystalcodec.representations.base import (
     RepresentationError,
 )
 from crystalcodec.representations.images import ImageRepresentation
-from crystalcodec.representations.site_distances import reduce_skew, site_distances
 from crystalcodec.representations.space_groups import SpaceGroupRepresentation
-from crystalcodec.representations.xtal2png_rounding import rounding_shifts
+from crystalcodec.representations.xtal2png.rounding import rounding_shifts
+from crystalcodec.representations.xtal2png.site_distances import reduce_skew, site_distances
 from crystalcodec.symmetry import SYMPREC
 
 __all__ = ["HEADER", "Xtal2PNG"]
@@ -370,9 +370,9 @@ space_group_range, distance_range
             raise RepresentationError(f"nothing decodes without {without} (masks)")
         # The readers know this class's layout; they are imported when first needed.
         if self.decoder == "robust":
-            from crystalcodec.representations.xtal2png_robust import read_pictures
+            from crystalcodec.representations.xtal2png.robust import read_pictures
         else:
-            from crystalcodec.representations.xtal2png_strict import read_pictures
+            from crystalcodec.representations.xtal2png.strict import read_pictures
         array = np.asarray(arrays[self.name])
         parts = [
             read_pictures(self, array[start : start + _PICTURES_AT_ONCE])

@@ -21,7 +21,7 @@ from crystalcodec.representations.base import (
     InvertibleRepresentation,
     RepresentationError,
 )
-from crystalcodec.representations.cube_atoms import (
+from crystalcodec.representations.density_cube.atoms import (
     WEIGHTS,
     CubeAtoms,
     Found,
@@ -32,9 +32,9 @@ from crystalcodec.representations.cube_atoms import (
     place,
     told_by_weight,
 )
-from crystalcodec.representations.cube_reading import CubeReading
-from crystalcodec.representations.gaussian_sums import write_sums
-from crystalcodec.representations.species_grids import scatter_species
+from crystalcodec.representations.density_cube.gaussian_sums import write_sums
+from crystalcodec.representations.density_cube.reading import CubeReading
+from crystalcodec.representations.density_cube.species_grids import scatter_species
 
 __all__ = ["DensityCube"]
 

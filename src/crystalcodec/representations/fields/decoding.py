@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from crystalcodec.representations.fourier_series import (
+from crystalcodec.representations.fields.fourier_series import (
     batches_of_equal_size,
     multiplicities,
     property_table,

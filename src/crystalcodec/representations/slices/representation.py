@@ -17,8 +17,8 @@ from crystalcodec.representations.base import (
     Representation,
     RepresentationError,
 )
-from crystalcodec.representations.slice_drawing import SliceStyle, draw_slice
-from crystalcodec.representations.slice_planes import (
+from crystalcodec.representations.slices.drawing import SliceStyle, draw_slice
+from crystalcodec.representations.slices.planes import (
     Planes,
     PlanesError,
     draw_planes,

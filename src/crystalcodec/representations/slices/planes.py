@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.representations.plane_symmetry import cross, inequivalent
+from crystalcodec.representations.slices.symmetry import cross, inequivalent
 
 __all__ = [
     "COLLINEAR",

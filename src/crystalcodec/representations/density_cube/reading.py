@@ -10,15 +10,19 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import MAX_ATOMIC_NUMBER
-from crystalcodec.representations.cube_atoms import (
+from crystalcodec.representations.density_cube.atoms import (
     Found,
     NoAtoms,
     Placed,
     place,
 )
-from crystalcodec.representations.gaussian_sums import GaussianSum, Sharpening, sharpening
-from crystalcodec.representations.peaks import find_peaks
-from crystalcodec.representations.species_grids import BORDER, SpeciesGrid
+from crystalcodec.representations.density_cube.gaussian_sums import (
+    GaussianSum,
+    Sharpening,
+    sharpening,
+)
+from crystalcodec.representations.density_cube.peaks import find_peaks
+from crystalcodec.representations.density_cube.species_grids import BORDER, SpeciesGrid
 
 __all__ = ["CubeReading"]
 

@@ -27,15 +27,15 @@ from crystalcodec.representations.base import (
     Kind,
     RepresentationError,
 )
-from crystalcodec.representations.crystens_blocks import HEADER, LAYERS, ROWS, Blocks, chunks
-from crystalcodec.representations.crystens_decoding import (
+from crystalcodec.representations.crystens.blocks import HEADER, LAYERS, ROWS, Blocks, chunks
+from crystalcodec.representations.crystens.decoding import (
     estimate_tables,
     note_disagreements,
     note_impossible,
     note_noise,
     read_tables,
 )
-from crystalcodec.representations.crystens_scales import (
+from crystalcodec.representations.crystens.scales import (
     AVG_STD,
     CHEMISTRY,
     NEAR_MAX,

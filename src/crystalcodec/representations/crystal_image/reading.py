@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.geometry import lattices_from_cell_parameters
-from crystalcodec.representations.crystal_image_codes import (
+from crystalcodec.representations.crystal_image.codes import (
     AMPLITUDE,
     BORDER,
     CELL_MULTIPLES,

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import Decoded, FailureNotes
-from crystalcodec.representations.site_distances import reduce_skew, site_distances
-from crystalcodec.representations.xtal2png_rounding import length_errors
+from crystalcodec.representations.xtal2png.rounding import length_errors
+from crystalcodec.representations.xtal2png.site_distances import reduce_skew, site_distances
 
 if TYPE_CHECKING:
-    from crystalcodec.representations.xtal2png import Xtal2PNG
+    from crystalcodec.representations.xtal2png.representation import Xtal2PNG
 
 __all__ = ["assembled", "levels_of_numbers", "read_pictures", "spread"]
 

@@ -22,8 +22,8 @@ from crystalcodec.representations.base import (
     InvertibleRepresentation,
     RepresentationError,
 )
-from crystalcodec.representations.field_decoding import FieldDecoder, power
-from crystalcodec.representations.fourier_series import (
+from crystalcodec.representations.fields.decoding import FieldDecoder, power
+from crystalcodec.representations.fields.fourier_series import (
     batches_of_equal_size,
     gaussian_damping,
     property_table,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.representations.base import Decoded, FailureNotes
-from crystalcodec.representations.ftcp_reciprocal import (
+from crystalcodec.representations.ftcp.reciprocal import (
     LAST_WITH_PROPERTIES,
     PROPERTIES,
     reciprocal_metrics,
@@ -19,7 +19,7 @@ from crystalcodec.representations.ftcp_reciprocal import (
 )
 
 if TYPE_CHECKING:
-    from crystalcodec.representations.ftcp import FTCP
+    from crystalcodec.representations.ftcp.representation import FTCP
 
 __all__ = ["decode_directly", "decode_robustly"]
 
