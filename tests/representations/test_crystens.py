@@ -518,6 +518,7 @@ def test_sites_upon_each_other_are_junk_for_the_robust_decoder():
         ({"normalisation": "avg"}, "normalisation is 'avg'"),
         ({"decoder": "median"}, "decoder is 'median'"),
         ({"chemistry": ("electronegativty",)}, "did you mean 'electronegativity'"),
+        ({"chemistry": ("valence", "valence")}, "names a layer twice"),
         ({"normalisation": "fitted"}, "takes 13 ranges, got 0"),
         ({"ranges": ((0, 1),)}, "takes 0 ranges, got 1"),
         ({"normalisation": "fitted", "ranges": ((1, 1),) * 13}, "low < high"),

@@ -166,6 +166,8 @@ class CrysTens(SpaceGroupRepresentation):
                 raise RepresentationError(
                     f"no chemistry of the name {name!r}{did_you_mean(name, CHEMISTRY)}"
                 )
+        if len(set(self.chemistry)) < len(self.chemistry):
+            raise RepresentationError(f"chemistry names a layer twice: {self.chemistry}")
         if self.max_sites < 1 or not (0 < self.tolerance < 0.5 and self.noise_limit > 0):
             raise RepresentationError(
                 f"wanted max_sites of at least 1, a tolerance between 0 and 0.5 and a noise_limit "
