@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from crystalcodec.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from crystalcodec.data.statistics import Description, PropertyStatistics
@@ -88,7 +88,7 @@ def import_(
     from crystalcodec.data.workers import n_cores
 
     named_units = dict(_name_and_value(text, "--units") for text in units or [])
-    with _progress("reading") as progress:
+    with progress_bar("reading") as progress:
         report = import_dataset(
             sources,
             out,
@@ -200,7 +200,7 @@ def filter_(
         excluding=parse_elements(excluding or []),
         conditions=where or [],
     )
-    with _progress("comparing") as progress:
+    with progress_bar("comparing") as progress:
         report = filter_dataset(
             dataset,
             out,
@@ -250,7 +250,7 @@ def split(
     require_new(path, force=force)
     columns = [column] if column else []
     rows = data.Dataset.read(dataset, columns)
-    with _progress("finding symmetries") as progress:
+    with progress_bar("finding symmetries") as progress:
         done = data.split_dataset(
             rows,
             by.value,
@@ -302,24 +302,6 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show
 
 
 def _name_and_value(text: str, option: str) -> tuple[str, str]:

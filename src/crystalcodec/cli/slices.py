@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from crystalcodec.cli.progress import progress_bar
 
 __all__ = ["slices"]
 
@@ -133,7 +132,7 @@ def slices(
         ),
         bits=bits,
     )
-    with _progress("drawing") as progress:
+    with progress_bar("drawing") as progress:
         report = build_slice_dataset(
             sources,
             out,
@@ -184,21 +183,3 @@ def _indices(text: str) -> tuple[int, ...] | None:
         raise typer.BadParameter(
             f"{text!r}: wanted whole numbers such as 0,12,24", param_hint="--indices"
         ) from None
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on a terminal, nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show

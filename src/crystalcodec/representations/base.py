@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
+from crystalcodec.geometry import triple_products
 
 __all__ = [
     "Arrays",
@@ -167,6 +168,23 @@ class FailureNotes:
                 text = detail if isinstance(detail, str) else detail(i)
                 self._first[i] = Failure(i, reason, text)
 
+    def add_too_many_sites(self, crystals: Crystals, most: int) -> None:
+        """Note crystals of more sites than fit."""
+        counts = crystals.n_sites
+        self.add(
+            counts > most,
+            "too many sites",
+            lambda i: f"{counts[i]} sites, at most {most} fit (max_sites)",
+        )
+
+    def add_left_handed(self, crystals: Crystals) -> None:
+        """Note crystals of left-handed cells, where a cell is held as lengths and angles."""
+        self.add(
+            triple_products(crystals.lattices) < 0,
+            "left-handed lattice",
+            "lengths and angles do not tell handedness: use Crystals.right_handed()",
+        )
+
     def mask(self, n: int) -> npt.NDArray[np.bool_]:
         """(n,) whether something was noted."""
         noted = np.zeros(n, bool)
@@ -307,9 +325,16 @@ class InvertibleRepresentation(Representation):
         RepresentationError
             Arrays of the wrong names or shapes: nothing could be decoded at all.
         """
-        return self._decode(self._checked(arrays))
+        return self._decode(self.checked(arrays))
 
-    def _checked(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Arrays:
+    def checked(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Arrays:
+        """The arrays by name, once their names, shapes and types are those of this representation.
+
+        Raises
+        ------
+        RepresentationError
+            They are not.
+        """
         shapes = self.shapes()
         if isinstance(arrays, Encoded):
             arrays = arrays.arrays

@@ -43,7 +43,7 @@ class ImageRepresentation(InvertibleRepresentation):
         RepresentationError
             An array of the wrong shape, or with numbers that are not finite or outside [0, 1].
         """
-        array = self._checked(arrays)[self.name]
+        array = self.checked(arrays)[self.name]
         if not (np.isfinite(array).all() and ((array >= 0) & (array <= 1)).all()):
             raise RepresentationError(
                 f"{self.name}: pixels hold numbers from 0 to 1, got {array.min():g} to "
@@ -66,4 +66,4 @@ class ImageRepresentation(InvertibleRepresentation):
                 f"{self.name} with these parameters has pixels of {wanted}, got {pixels.dtype}"
             )
         array = pixels.astype(np.float32) / np.float32(self.whole)
-        return dict(self._checked({self.name: array}))
+        return dict(self.checked({self.name: array}))

@@ -171,12 +171,7 @@ class IRCR(InvertibleRepresentation):
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites or elements, of heavier elements, of left-handed cells."""
         notes = FailureNotes()
-        counts = crystals.n_sites
-        notes.add(
-            counts > self.max_sites,
-            "too many sites",
-            lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
-        )
+        notes.add_too_many_sites(crystals, self.max_sites)
         heavy = np.zeros(len(crystals), bool)
         heavy[crystals.crystal_indices[crystals.numbers > self.max_atomic_number]] = True
         notes.add(
@@ -198,11 +193,7 @@ class IRCR(InvertibleRepresentation):
                 "(max_elements)"
             ),
         )
-        notes.add(
-            np.linalg.det(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_left_handed(crystals)
         return notes.in_order()
 
     def _columns(self, crystals: Crystals) -> tuple[Ints, Bools]:

@@ -14,7 +14,6 @@ from crystalcodec.failures import Failure
 from crystalcodec.geometry import (
     cell_parameters_from_lattices,
     lattices_from_cell_parameters,
-    triple_products,
 )
 from crystalcodec.representations.base import (
     Arrays,
@@ -183,11 +182,7 @@ class UniMat(InvertibleRepresentation):
                 f"{self.max_atoms_per_element} fit (max_atoms_per_element)"
             ),
         )
-        notes.add(
-            triple_products(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_left_handed(crystals)
         return notes.in_order()
 
     def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:

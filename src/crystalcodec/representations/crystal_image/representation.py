@@ -164,11 +164,7 @@ class CrystalImage(ImageRepresentation):
             "element out of range",
             lambda i: f"{SYMBOLS[crystals[i].numbers.max()]}: elements up to Lr have a code",
         )
-        notes.add(
-            np.linalg.det(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_left_handed(crystals)
         lengths = crystals.cell_parameters[:, :3]
         notes.add(
             crystals.volumes < 2 * FLAT * lengths.prod(axis=1),

@@ -98,7 +98,7 @@ def clean_up(
             f"{angle_tolerance} and {duplicate_distance}"
         )
     name, blocks = representation.name, representation.blocks
-    array = representation._checked(arrays)[name]
+    array = representation.checked(arrays)[name]
     out = array.astype(np.float32)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         finite = np.isfinite(array).all(axis=(1, 2, 3))

@@ -16,7 +16,6 @@ from crystalcodec.failures import Failure
 from crystalcodec.geometry import (
     cell_parameters_from_lattices,
     lattices_from_cell_parameters,
-    triple_products,
 )
 from crystalcodec.registry import did_you_mean
 from crystalcodec.representations.base import (
@@ -277,17 +276,8 @@ class CrysTens(SpaceGroupRepresentation):
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites, or of left-handed cells."""
         notes = FailureNotes()
-        counts = crystals.n_sites
-        notes.add(
-            counts > self.max_sites,
-            "too many sites",
-            lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
-        )
-        notes.add(
-            triple_products(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_too_many_sites(crystals, self.max_sites)
+        notes.add_left_handed(crystals)
         return notes.in_order()
 
     def _encode_with(

@@ -376,7 +376,7 @@ class DensityCube(InvertibleRepresentation):
         for name, shape in self.shapes().items():
             if name in ("lattice", "origin"):
                 given[name] = np.zeros((n, *map(int, shape)))
-        checked = self._checked(given)
+        checked = self.checked(given)
         found, notes = self._read(checked, None)
         return CubeAtoms.of(found, notes.in_order())
 

@@ -120,17 +120,8 @@ class PeriodicField(InvertibleRepresentation):
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Too many sites, left-handed and thin cells, sites too close to be resolved."""
         notes = FailureNotes()
-        counts = crystals.n_sites
-        notes.add(
-            counts > self.max_sites,
-            "too many sites",
-            lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
-        )
-        notes.add(
-            np.linalg.det(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_too_many_sites(crystals, self.max_sites)
+        notes.add_left_handed(crystals)
         widths = self._widths(crystals.lattices)
         thin, detail = self._thin(widths)
         notes.add(thin, "cell too thin", detail)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import MAX_ATOMIC_NUMBER, SYMBOLS
 from crystalcodec.failures import Failure
-from crystalcodec.geometry import cell_parameters_from_lattices, triple_products
+from crystalcodec.geometry import cell_parameters_from_lattices
 from crystalcodec.representations.base import (
     Arrays,
     Decoded,
@@ -235,12 +235,8 @@ class FTCP(InvertibleRepresentation):
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals with too much to fit, left-handed cells, and cells of too few k points."""
         notes = FailureNotes()
-        counts, present = crystals.n_sites, crystals.element_counts > 0
-        notes.add(
-            counts > self.max_sites,
-            "too many sites",
-            lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
-        )
+        present = crystals.element_counts > 0
+        notes.add_too_many_sites(crystals, self.max_sites)
         last = min(self.max_atomic_number, LAST_WITH_PROPERTIES)
         notes.add(
             present[:, last + 1 :].any(axis=1),
@@ -257,11 +253,7 @@ class FTCP(InvertibleRepresentation):
                 f"{present[i].sum()} elements, at most {self.max_elements} fit (max_elements)"
             ),
         )
-        notes.add(
-            triple_products(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_left_handed(crystals)
         parameters = _rounded_parameters(crystals)
         diagonal = reciprocal_metrics(parameters)[:, :3].max(axis=1, initial=0.0)
         short = np.flatnonzero(~(diagonal <= _SURELY_ENOUGH**2))

@@ -236,12 +236,7 @@ space_group_range, distance_range
     def refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites, and whatever leaves its range or the pixels' rounding."""
         notes = FailureNotes()
-        counts = crystals.n_sites
-        notes.add(
-            counts > self.max_sites,
-            "too many sites",
-            lambda i: f"{counts[i]} sites, at most {self.max_sites} fit (max_sites)",
-        )
+        notes.add_too_many_sites(crystals, self.max_sites)
         least, most = self.atomic_number_range
         outside = np.zeros(len(crystals), bool)
         beyond = (crystals.numbers < least) | (crystals.numbers > most)
@@ -254,11 +249,7 @@ space_group_range, distance_range
                 f"{least} to {most} fit (atomic_number_range)"
             ),
         )
-        notes.add(
-            np.linalg.det(crystals.lattices) < 0,
-            "left-handed lattice",
-            "lengths and angles do not tell handedness: use Crystals.right_handed()",
-        )
+        notes.add_left_handed(crystals)
         self._refuse_cells(crystals, notes)
         # No nearest image is further away than half of a + b + c: most need no distances here.
         reach = self.distance_range[1]
