@@ -19,8 +19,10 @@ __all__ = [
     "MODELS",
     "REPRESENTATIONS",
     "SOURCES",
+    "MissingExtraError",
     "UnknownNameError",
     "did_you_mean",
+    "import_extra",
     "lazy_attributes",
     "load",
 ]
@@ -70,6 +72,10 @@ class UnknownNameError(ValueError):
     """A name that a table does not hold; the message offers the nearest ones."""
 
 
+class MissingExtraError(ImportError):
+    """A package that is not installed; the message names the extra that brings it."""
+
+
 def load(table: Mapping[str, str], name: str) -> Any:
     """The class or function that ``table`` holds under ``name``, imported now.
 
@@ -86,6 +92,29 @@ def load(table: Mapping[str, str], name: str) -> Any:
         raise UnknownNameError(f"no {name!r} here{did_you_mean(name, table)}")
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """A module of a package that an extra of ours brings, imported now.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+
+    >>> import_extra("no_such_package.part", "descriptors")
+    Traceback (most recent call last):
+    crystalcodec.registry.MissingExtraError: no_such_package is not installed: ...
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise MissingExtraError(
+            f"{package} is not installed: pip install 'crystalcodec[{extra}]'"
+        ) from None
 
 
 def did_you_mean(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:

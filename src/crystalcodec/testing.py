@@ -7,8 +7,10 @@ test report can name them.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -135,8 +137,9 @@ def check_representation(representation: Representation, crystals: Crystals | No
         On the first check that fails.
     """
     batch = sample_crystals() if crystals is None else crystals
+    ready = representation.fit(batch) if representation.needs_fit else representation
     for check in CHECKS.values():
-        check(representation, batch)
+        check(ready, batch)
 
 
 def check_fields(representation: Representation, crystals: Crystals) -> None:
@@ -145,9 +148,28 @@ def check_fields(representation: Representation, crystals: Crystals) -> None:
     shapes = representation.shapes()
     _require(set(shapes) == set(encoded.arrays), f"arrays {[*encoded.arrays]}, said {[*shapes]}")
     for name, array in encoded.arrays.items():
-        _require(array.dtype == np.float32, f"array {name!r} is {array.dtype}, not float32")
+        kinds = {field.kind for field in representation.fields if field.array == name}
+        wanted = (np.float32, np.int64) if kinds == {"index"} else (np.float32,)
+        _require(array.dtype in wanted, f"array {name!r} is {array.dtype}, not float32")
         _require(bool(np.isfinite(array).all()), f"array {name!r} is not finite")
-        _require(array.shape[1:] == shapes[name], f"array {name!r} has shape {array.shape}")
+        axes = [axis for axis in shapes[name] if isinstance(axis, str)]
+        _require(not axes or axes == [shapes[name][0]], f"array {name!r}: {axes} is not first")
+        rows = len(encoded)
+        if axes:
+            cuts = encoded.offsets.get(axes[0], np.zeros(0, int))
+            _require(
+                len(cuts) == rows + 1 and cuts[0] == 0 and bool((np.diff(cuts) >= 0).all()),
+                f"offsets of the axis {axes[0]!r} do not cut {rows} crystals",
+            )
+            rows = int(cuts[-1])
+        _require(
+            array.shape == (rows, *shapes[name][len(axes) :]),
+            f"array {name!r} has shape {array.shape}, said {shapes[name]}",
+        )
+    if not any(isinstance(axis, str) for shape in shapes.values() for axis in shape):
+        names = representation.feature_names()
+        n_numbers = sum(math.prod(map(int, shape)) for shape in shapes.values())
+        _require(len(set(names)) == n_numbers, f"{len(set(names))} names of {n_numbers} numbers")
     for name, letters in representation.layouts.items():
         _require(name in shapes, f"a layout for the array {name!r}, which is not there")
         _require(
@@ -156,12 +178,10 @@ def check_fields(representation: Representation, crystals: Crystals) -> None:
         )
     for field in representation.fields:
         part = field.of(encoded.arrays)
+        # A ragged axis takes the place of the batch axis.
+        batch = int(not (field.shape and isinstance(field.shape[0], str)))
         _require(
-            part.ndim == len(field.shape) + 1
-            and all(
-                isinstance(s, str) or s == g
-                for s, g in zip(field.shape, part.shape[1:], strict=True)
-            ),
+            part.shape[1:] == field.shape[1 - batch :],
             f"field {field.name!r} has shape {part.shape}, said {field.shape}",
         )
         if field.kind == "periodic":
@@ -170,7 +190,7 @@ def check_fields(representation: Representation, crystals: Crystals) -> None:
         if field.kind == "categorical":
             _require(field.axis is not None, f"categorical field {field.name!r} names no axis")
             one_hot = bool(
-                np.isin(part, (0, 1)).all() and (part.sum(1 + (field.axis or 0)) <= 1).all()
+                np.isin(part, (0, 1)).all() and (part.sum(batch + (field.axis or 0)) <= 1).all()
             )
             _require(one_hot, f"categorical field {field.name!r} is not one-hot")
 
@@ -191,7 +211,7 @@ def check_batches(representation: Representation, crystals: Crystals) -> None:
             continue
         _require(i in encoded.index, f"crystal {i} fails in the batch and not alone")
         place = int(np.searchsorted(encoded.index, i))
-        for name, array in _by_crystal(encoded, place).items():
+        for name, array in _by_crystal(representation, encoded, place).items():
             _require(
                 np.array_equal(array, alone[name]), f"crystal {i} differs in its batch: {name}"
             )
@@ -257,6 +277,7 @@ def check_invariances(representation: Representation, crystals: Crystals) -> Non
         "translation": lambda c: shift_origin(c, rng),
         "rotation": lambda c: rotate(c, rng),
         "supercell": lambda c: c.supercell([1, 1, 2]),
+        "unit_cell": lambda c: _another_cell(c, rng),
     }
     for name, change in changes.items():
         changed = representation.encode(change(crystals))
@@ -287,7 +308,7 @@ def check_junk(representation: Representation, crystals: Crystals) -> None:
     for name, make in junk.items():
         arrays = {key: make(array) for key, array in encoded.arrays.items()}
         try:
-            decoded = representation.decode(arrays)
+            decoded = representation.decode(_like(encoded, arrays))
         except RepresentationError:
             continue
         except Exception as error:
@@ -300,7 +321,7 @@ def check_junk(representation: Representation, crystals: Crystals) -> None:
     for name, array in encoded.arrays.items():
         wrong = {**encoded.arrays, name: array[..., :-1]}
         try:
-            representation.decode(wrong)
+            representation.decode(_like(encoded, wrong))
         except RepresentationError:
             continue
         raise ConformanceError(f"array {name!r} of a wrong shape is taken")
@@ -318,14 +339,38 @@ CHECKS: Final[dict[str, Callable[[Representation, Crystals], None]]] = {
 """The checks by name; each takes a representation and crystals."""
 
 
+def _like(
+    encoded: Encoded, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Mapping[str, npt.NDArray[Any]] | Encoded:
+    """Other arrays, given as decode takes them: with offsets where there are any."""
+    return dataclasses.replace(encoded, arrays=arrays) if encoded.offsets else arrays
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConformanceError(message)
 
 
-def _by_crystal(encoded: Encoded, place: int) -> dict[str, npt.NDArray[Any]]:
+def _by_crystal(
+    representation: Representation, encoded: Encoded, place: int
+) -> dict[str, npt.NDArray[Any]]:
     """The arrays of one crystal, batch axis kept."""
-    return {name: array[place : place + 1] for name, array in encoded.arrays.items()}
+    arrays = {}
+    for name, shape in representation.shapes().items():
+        start, stop = place, place + 1
+        if shape and isinstance(shape[0], str):
+            start, stop = encoded.offsets[shape[0]][place : place + 2].tolist()
+        arrays[name] = encoded.arrays[name][start:stop]
+    return arrays
+
+
+def _another_cell(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """The same crystals in other cells of the same lattices and volumes, right-handed as before."""
+    change = np.eye(3, dtype=int)
+    for _ in range(3):
+        row, other = rng.choice(3, 2, replace=False)
+        change[row] += change[other] * rng.choice([-1, 1])
+    return crystals.supercell(change)
 
 
 def _same(one: Encoded, other: Encoded) -> bool:

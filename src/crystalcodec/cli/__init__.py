@@ -60,7 +60,7 @@ def main() -> None:
             told = "interrupted; the same command goes on where it stopped, or starts again"
             print(told, file=sys.stderr)
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         # A wrong file, name or number of the user's; any other error is a fault of this library
         # and keeps its traceback.
         ours = type(error).__module__.partition(".")[0] == "crystalcodec"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
 from crystalcodec.geometry import triple_products
+from crystalcodec.representations.memory import available_memory
 
 __all__ = [
     "Arrays",
@@ -21,7 +23,10 @@ __all__ = [
     "Encoded",
     "FailureNotes",
     "Field",
+    "InvertibleRaggedRepresentation",
     "InvertibleRepresentation",
+    "Offsets",
+    "RaggedRepresentation",
     "Representation",
     "RepresentationError",
     "held_crystals",
@@ -31,7 +36,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Kind = Literal["continuous", "periodic", "categorical", "index"]
-Invariance = Literal["permutation", "translation", "rotation", "supercell"]
+Offsets = Mapping[str, Ints]
+Invariance = Literal["permutation", "translation", "rotation", "supercell", "unit_cell"]
+Continuity = Literal["constant", "continuous", "discontinuous"]
 
 
 class RepresentationError(ValueError):
@@ -52,11 +59,12 @@ class Field:
     array
         Name of the array that holds it.
     shape
-        Shape without the batch axis; a ragged axis is given by its name.
+        Shape without the batch axis; a ragged axis is given by its name, stands first, and takes
+        the place of the batch axis in the array.
     where
         Slices that cut the field out of its array, batch axis not counted; empty for all of it.
     axis
-        Axis of the field along which a categorical one has its one hot entry.
+        Axis of ``shape`` along which a categorical one has its one hot entry.
     unit
         ``"Å"``, ``"degree"``, or empty.
     """
@@ -212,7 +220,10 @@ class Representation(ABC):
     invariances
         Changes of the description of a crystal under which the arrays stay the same:
         ``permutation`` of the sites, ``translation`` of the origin, ``rotation`` of the frame,
-        ``supercell``.
+        ``supercell``, ``unit_cell``: another choice of cell vectors of the same lattice.
+    continuity
+        What the arrays do as atoms move by less and less: ``constant``, they do not depend on
+        positions; ``continuous``, they change by less and less; ``discontinuous``, they may jump.
     layouts
         For each array that is a picture or a volume what its axes are, batch axis not counted, a
         letter an axis: ``h`` rows, ``w`` columns, ``d`` depth, ``c`` channels (``"hwc"``).
@@ -221,6 +232,7 @@ class Representation(ABC):
     name: ClassVar[str]
     lost: ClassVar[str]
     invariances: ClassVar[frozenset[Invariance]] = frozenset()
+    continuity: ClassVar[Continuity] = "continuous"
 
     @property
     def layouts(self) -> Mapping[str, str]:
@@ -241,6 +253,69 @@ class Representation(ABC):
         del crystals
         return []
 
+    @property
+    def needs_fit(self) -> bool:
+        """Whether :meth:`fit` has to find parameters before anything can be encoded."""
+        return False
+
+    def fit(self, crystals: Crystals) -> Self:
+        """The same representation with the parameters that these crystals ask for.
+
+        Parameters
+        ----------
+        crystals
+            Such as a training set.
+
+        Returns
+        -------
+        Representation
+            A fitted copy; itself where there is nothing to find.
+        """
+        del crystals
+        return self
+
+    def feature_names(self) -> tuple[str, ...]:
+        """A name for each number of a crystal: its arrays flattened and joined in their order.
+
+        Raises
+        ------
+        RepresentationError
+            Arrays whose size differs from crystal to crystal.
+        """
+        names: list[str] = []
+        for array, shape in self.shapes().items():
+            if any(isinstance(axis, str) for axis in shape):
+                raise RepresentationError(
+                    f"{self.name}: the array {array!r} has another length for each crystal, so "
+                    "its numbers have no names"
+                )
+            places = np.ndindex(*(int(axis) for axis in shape))
+            names += [f"{array}_{'_'.join(map(str, place))}" for place in places]
+        return tuple(names)
+
+    def n_bytes(self, crystals: Crystals) -> int:
+        """Memory that the arrays of these crystals take, known before they are made.
+
+        Where an axis is ragged this counts its arrays as empty, unless a leaf knows better.
+        """
+        shapes = self.shapes().values()
+        fixed = [shape for shape in shapes if not any(isinstance(axis, str) for axis in shape)]
+        return 4 * len(crystals) * sum(math.prod(int(axis) for axis in shape) for shape in fixed)
+
+    def _check_ready(self, crystals: Crystals) -> None:
+        if self.needs_fit:
+            raise RepresentationError(
+                f"{self.name} has parameters to be found in the data first: use the representation "
+                "that its fit(crystals) gives, or set them"
+            )
+        wanted, there = self.n_bytes(crystals), available_memory()
+        if wanted > there:
+            raise RepresentationError(
+                f"{self.name} of {len(crystals)} crystals takes {wanted / 2**30:.1f} GiB, "
+                f"{there / 2**30:.1f} GiB of memory are free: use a smaller one, or fewer crystals "
+                "at a time (save_encoded streams to disk)"
+            )
+
     def encode(self, crystals: Crystals) -> Encoded:
         """Encode a batch.
 
@@ -252,9 +327,15 @@ class Representation(ABC):
         Returns
         -------
         Encoded
-            Arrays of the crystals that this representation can hold, float32, and a failure for
-            each of the others.
+            Arrays of the crystals that this representation can hold, float32 (int64 where all
+            that an array holds is of kind ``index``), and a failure for each of the others.
+
+        Raises
+        ------
+        RepresentationError
+            Parameters that :meth:`fit` has yet to find, or arrays larger than the free memory.
         """
+        self._check_ready(crystals)
         failures = self.refuse(crystals)
         held, index = held_crystals(crystals, failures)
         return Encoded(self._encode(held), index, tuple(failures))
@@ -281,6 +362,41 @@ class Representation(ABC):
     def config(self) -> dict[str, Any]:
         """Name and parameters, ready for JSON or TOML."""
         return {"name": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+
+class RaggedRepresentation(Representation):
+    """A representation with arrays whose length differs from crystal to crystal, such as graphs.
+
+    A leaf implements :meth:`_encode_ragged`. Rows of all crystals are joined, crystal after
+    crystal; ``offsets`` of :class:`Encoded` cut them. A number that points to a row (the sites of
+    an edge) counts from the first row of its crystal, so that a crystal is the same in any batch.
+    Every ragged array has a field whose ``shape`` starts with the name of its axis.
+    """
+
+    @abstractmethod
+    def _encode_ragged(
+        self, crystals: Crystals
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Ints]]:
+        """Arrays by name, and offsets (m + 1,) by ragged axis."""
+
+    def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
+        return self._encode_ragged(crystals)[0]
+
+    def encode(self, crystals: Crystals) -> Encoded:
+        """Encode a batch; as :meth:`Representation.encode`, with the offsets of ragged axes."""
+        self._check_ready(crystals)
+        failures = self.refuse(crystals)
+        held, index = held_crystals(crystals, failures)
+        arrays, offsets = self._encode_ragged(held)
+        return Encoded(arrays, index, tuple(failures), offsets)
+
+    def shapes(self) -> dict[str, tuple[int | str, ...]]:
+        """Shape of each array by name; a ragged axis by its name, first."""
+        axes = {f.array: f.shape[0] for f in self.fields if f.shape and isinstance(f.shape[0], str)}
+        return {
+            name: (axes[name], *shape) if name in axes else shape
+            for name, shape in super().shapes().items()
+        }
 
 
 class InvertibleRepresentation(Representation):
@@ -361,3 +477,75 @@ class InvertibleRepresentation(Representation):
         if len(set(lengths.values())) != 1:
             raise RepresentationError(f"arrays of different numbers of crystals: {lengths}")
         return arrays
+
+
+class InvertibleRaggedRepresentation(RaggedRepresentation, InvertibleRepresentation):
+    """Ragged arrays that can be turned back into crystals; a leaf has :meth:`_decode_ragged`."""
+
+    @abstractmethod
+    def _decode_ragged(self, arrays: Arrays, offsets: Offsets) -> Decoded:
+        """As ``_decode``, with the offsets of each ragged axis."""
+
+    def _decode(self, arrays: Arrays) -> Decoded:
+        raise RepresentationError(
+            f"{self.name} needs the offsets of its arrays: decode what encode gives"
+        )
+
+    def decode(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Decoded:
+        """Decode a batch; the arrays come as an :class:`Encoded`, which has their offsets.
+
+        Raises
+        ------
+        RepresentationError
+            No :class:`Encoded`, arrays of the wrong names or shapes, offsets that do not fit.
+        """
+        if not isinstance(arrays, Encoded):
+            return self._decode({})
+        return self._decode_ragged(self.checked(arrays), arrays.offsets)
+
+    def checked(self, arrays: Arrays | npt.NDArray[Any] | Encoded) -> Arrays:
+        """The arrays by name, once names, shapes, types and offsets are as declared.
+
+        Raises
+        ------
+        RepresentationError
+            They are not.
+        """
+        if not isinstance(arrays, Encoded):
+            raise RepresentationError(f"{self.name} needs the offsets of its arrays, got none")
+        for name, shape in self.shapes().items():
+            if name not in arrays.arrays:
+                raise RepresentationError(
+                    f"{self.name} needs the array {name!r}, got {[*arrays.arrays]}"
+                )
+            array, rows = arrays.arrays[name], len(arrays)
+            if shape and isinstance(shape[0], str):
+                rows, shape = _rows_of(shape[0], arrays), shape[1:]
+            if array.shape != (rows, *shape):
+                raise RepresentationError(
+                    f"array {name!r} has shape {array.shape}, {self.name} with these parameters "
+                    f"and offsets has {(rows, *shape)}"
+                )
+            if array.dtype.kind not in "fiub":
+                raise RepresentationError(
+                    f"array {name!r} holds {array.dtype}, expected real numbers"
+                )
+        return arrays.arrays
+
+
+def _rows_of(axis: str, encoded: Encoded) -> int:
+    """Rows along a ragged axis, once its offsets are sound."""
+    offsets = encoded.offsets.get(axis)
+    sound = (
+        offsets is not None
+        and offsets.shape == (len(encoded) + 1,)
+        and offsets.dtype.kind in "iu"
+        and offsets[0] == 0
+        and bool((np.diff(offsets) >= 0).all())
+    )
+    if offsets is None or not sound:
+        raise RepresentationError(
+            f"offsets of the axis {axis!r} are missing or no rising whole numbers from 0, one more "
+            f"than the {len(encoded)} crystals"
+        )
+    return int(offsets[-1])

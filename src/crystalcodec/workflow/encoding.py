@@ -93,7 +93,7 @@ def encode_files(
     sources
         What :func:`crystalcodec.io.read` takes.
     representation
-        What encodes.
+        What encodes; one that needs it is fitted on these crystals first.
     out
         The folder, which appears whole or not at all: arrays as
         :func:`~crystalcodec.representations.storage.load_encoded` reads them, or a PNG for each
@@ -122,6 +122,10 @@ def encode_files(
     StorageError, ReadError
         Something stands in ``out``; sources that cannot be read at all.
     """
+    if representation.needs_fit:
+        # Another pass over the files, which crystals alone outlive.
+        parts = [loaded.crystals for loaded in iter_read(sources, **reading)]
+        representation = representation.fit(Crystals.concatenate(parts))
     writer: EncodedWriter | _PictureWriter
     if fits_png(representation) if pictures is None else pictures:
         if not (fits_png(representation) and isinstance(representation, ImageRepresentation)):

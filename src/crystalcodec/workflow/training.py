@@ -129,6 +129,8 @@ def train(
         split_share(entry)
     column = config.target.column
     datasets, unit = load_splits(config.data, column)
+    if representation.needs_fit:
+        representation = representation.fit(datasets["train"].crystals)
     data = {name: label(part, column, representation, name) for name, part in datasets.items()}
     for line in _left_out(data):
         say(line)
@@ -207,7 +209,7 @@ def _fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "gpu" if machine.device == "cuda" else machine.device
     fabric = Fabric(accelerator=accelerator, devices=1, precision=machine.precision)
-    representation = representation_from(config.representation.model_dump())
+    representation = representation_from(record["representation"])
     ragged = ragged_arrays(representation)
 
     def make(encoded: Encoded, extra: Mapping[str, Any]) -> Samples:
