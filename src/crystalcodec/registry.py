@@ -44,6 +44,7 @@ REPRESENTATIONS: Final[Mapping[str, str]] = {
 MODELS: Final[Mapping[str, str]] = {
     "mlp": "crystalcodec.models.mlp:MLP",
     "cnn1d": "crystalcodec.models.cnn1d:CNN1d",
+    "cgcnn": "crystalcodec.models.cgcnn:CGCNN",
 }
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {

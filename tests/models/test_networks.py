@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crystalcodec.models.base import ModelError, build_model, count_parameters
-from crystalcodec.registry import MODELS, UnknownNameError
+from crystalcodec.registry import MODELS, UnknownNameError, load
 from crystalcodec.representations.base import Field, Representation
 from crystalcodec.representations.ircr import IRCR
 
@@ -46,6 +46,9 @@ class Ragged(Representation):
 
     def _encode(self, crystals):
         return {"z": crystals.numbers}
+
+
+OF_ARRAYS = [name for name in MODELS if load(MODELS, name).fits(IRCR()) is None]
 
 
 def head_parameters(width):
@@ -86,7 +89,7 @@ def test_cnn1d_is_3_64_128_256_256_then_the_same_head():
     assert count_parameters(model) == published + head_parameters(256 * 18) == 5_426_433
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_ARRAYS)
 def test_output_is_one_row_a_crystal(name):
     model = build_model(name, IRCR(max_sites=6), 2).eval()
     x = torch.rand(5, *IRCR(max_sites=6).shapes()["ircr"])
@@ -95,7 +98,7 @@ def test_output_is_one_row_a_crystal(name):
     torch.testing.assert_close(model({"ircr": x[2:3]}), values[2:3])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", OF_ARRAYS)
 def test_the_last_layer_keeps_full_precision_under_autocast(name):
     model = build_model(name, IRCR()).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):

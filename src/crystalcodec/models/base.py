@@ -40,9 +40,13 @@ class Predictor(nn.Module, ABC):
     ----------
     name
         Name in the registry.
+    unscaled
+        Arrays that it needs in their own units: the workflow leaves them as they are, whatever
+        scaling it is told.
     """
 
     name: ClassVar[str]
+    unscaled: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod

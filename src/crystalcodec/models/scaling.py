@@ -115,7 +115,11 @@ class Scaling:
 
 
 def fit_scaling(
-    arrays: Arrays, kind: str = "minmax", per: str | None = None, ragged: Iterable[str] = ()
+    arrays: Arrays,
+    kind: str = "minmax",
+    per: str | None = None,
+    ragged: Iterable[str] = (),
+    unscaled: Iterable[str] = (),
 ) -> Scaling:
     """Fit a scaling on the arrays of training crystals.
 
@@ -131,6 +135,8 @@ def fit_scaling(
     ragged
         Names of arrays whose first axis is ragged: their rows are the batch, so that ``row``
         means ``entry`` there.
+    unscaled
+        Names of arrays that stay as they are.
 
     Raises
     ------
@@ -151,7 +157,7 @@ def fit_scaling(
     offsets: dict[str, Floats] = {}
     widths: dict[str, Floats] = {}
     for name, array in arrays.items():
-        if kind == "none" or array.dtype.kind != "f":
+        if kind == "none" or array.dtype.kind != "f" or name in unscaled:
             continue
         if not len(array):
             raise ScalingError("no training crystals to fit a scaling on")

@@ -103,10 +103,15 @@ def encode_samples(
 ) -> Samples:
     """Scaled tensors of encoded crystals, with ``extra`` arrays (one row a crystal) beside them."""
     arrays = {**scaling.apply(encoded.arrays), **(extra or {})}
+
+    def tensor(array: npt.NDArray[Any]) -> Tensor:
+        # Copied only where torch cannot share it: columns of crystals are read-only.
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
     return Samples(
         len(encoded),
-        {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()},
-        {axis: torch.from_numpy(np.asarray(o)).to(device) for axis, o in encoded.offsets.items()},
+        {name: tensor(array) for name, array in arrays.items()},
+        {axis: tensor(offsets) for axis, offsets in encoded.offsets.items()},
         dict(ragged),
     )
 

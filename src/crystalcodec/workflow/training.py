@@ -148,7 +148,7 @@ def train(
             return open_run(folder)
         if (folder / CHECKPOINT).exists():
             say(f"going on with the run in {folder}")
-        scaling = _fit_scaling(config, representation, data["train"])
+        scaling = _fit_scaling(config, representation, data["train"], predictor.unscaled)
         record = {
             **_provenance(command),
             "status": "training",
@@ -251,7 +251,12 @@ def _fit(
         return loop.run()
 
 
-def _fit_scaling(config: RunConfig, representation: Representation, training: Labelled) -> Scaling:
+def _fit_scaling(
+    config: RunConfig,
+    representation: Representation,
+    training: Labelled,
+    unscaled: Sequence[str],
+) -> Scaling:
     """Fitted on what the model will see: augmented crystals where training augments them."""
     crystals = training.crystals
     if config.augmentation.names:
@@ -262,6 +267,7 @@ def _fit_scaling(config: RunConfig, representation: Representation, training: La
         config.scaling.kind,
         config.scaling.per,
         ragged_arrays(representation),
+        unscaled,
     )
 
 
