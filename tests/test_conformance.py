@@ -12,7 +12,15 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
 from crystalcodec.io import to_pymatgen
 from crystalcodec.registry import REPRESENTATIONS, load
-from crystalcodec.representations.base import Decoded, RepresentationError
+from crystalcodec.representations.base import (
+    Decoded,
+    FailureNotes,
+    Field,
+    InvertibleRaggedRepresentation,
+    Representation,
+    RepresentationError,
+)
+from crystalcodec.representations.crystens import CrysTens
 from crystalcodec.representations.ircr import IRCR
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.testing import (
@@ -148,6 +156,22 @@ class ClaimsSupercell(IRCR):
     invariances = frozenset({"rotation", "supercell"})
 
 
+class ClaimsAnyCell(IRCR):
+    invariances = frozenset({"rotation", "unit_cell"})
+
+
+class ClaimsJumps(IRCR):
+    continuity = "discontinuous"
+
+
+class ClaimsConstancy(IRCR):
+    continuity = "constant"
+
+
+class HidesJumps(CrysTens):
+    continuity = "continuous"
+
+
 class ClaimsNothing(IRCR):
     invariances = frozenset()
 
@@ -222,6 +246,10 @@ class TakesAnyShape(IRCR):
         ("invariances", ClaimsPermutation, {}),
         ("invariances", ClaimsSupercell, {"max_sites": 40}),
         ("invariances", ClaimsNothing, {}),
+        ("invariances", ClaimsAnyCell, {}),
+        ("continuity", ClaimsJumps, {}),
+        ("continuity", ClaimsConstancy, {}),
+        ("continuity", HidesJumps, {}),
         ("junk", Crashes, {}),
         ("junk", TakesNoise, {}),
         ("junk", DropsJunk, {}),
@@ -232,6 +260,166 @@ class TakesAnyShape(IRCR):
 def test_a_planted_fault_is_found(check, fault, parameters):
     with pytest.raises(ConformanceError):
         CHECKS[check](dataclasses.dataclass(frozen=True)(fault)(**parameters), sample_crystals())
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs(InvertibleRaggedRepresentation):
+    """A row a site, and a row for each two sites that follow each other."""
+
+    name: ClassVar[str] = "pairs"
+    lost: ClassVar[str] = "nothing"
+    invariances: ClassVar = frozenset()
+    continuity: ClassVar = "discontinuous"
+    round_trip_tolerance: ClassVar[float] = 1e-3
+
+    @property
+    def fields(self):
+        return (
+            Field("numbers", "index", "numbers", ("sites",)),
+            Field("coords", "continuous", "coords", ("sites", 3), unit="Å"),
+            Field("pairs", "index", "pairs", ("pairs", 2)),
+            Field("lattice", "continuous", "lattice", (3, 3), unit="Å"),
+        )
+
+    def _encode_ragged(self, crystals):
+        site = np.arange(len(crystals.numbers)) - crystals.offsets[:-1][crystals.crystal_indices]
+        arrays = {
+            "numbers": crystals.numbers,
+            "coords": crystals.cart_coords.astype(np.float32),
+            "pairs": np.stack([site, site - 1], axis=1)[site > 0],
+            "lattice": crystals.lattices.astype(np.float32),
+        }
+        ends = np.r_[0, np.cumsum(crystals.n_sites - 1)]
+        return arrays, {"sites": crystals.offsets, "pairs": ends}
+
+    def _decode_ragged(self, arrays, offsets):
+        notes, crystals = FailureNotes(), []
+        for i, lattice in enumerate(arrays["lattice"]):
+            rows = slice(*offsets["sites"][i : i + 2])
+            try:
+                coords = arrays["coords"][rows].astype(float) @ np.linalg.inv(lattice)
+                crystals.append(Crystals.single(lattice, coords, arrays["numbers"][rows]))
+            except (ValueError, np.linalg.LinAlgError) as error:
+                notes.add(np.arange(len(arrays["lattice"])) == i, "no crystal", str(error))
+        n = len(arrays["lattice"])
+        return Decoded.of(n, Crystals.concatenate(crystals), notes.in_order())
+
+
+class CountsTheBatch(Pairs):
+    def _encode_ragged(self, crystals):
+        arrays, offsets = super()._encode_ragged(crystals)
+        owner = np.repeat(np.arange(len(crystals)), np.diff(offsets["pairs"]))
+        return {**arrays, "pairs": arrays["pairs"] + crystals.offsets[owner][:, None]}, offsets
+
+
+class ForgetsOffsets(Pairs):
+    def _encode_ragged(self, crystals):
+        arrays, offsets = super()._encode_ragged(crystals)
+        return arrays, {"sites": offsets["sites"]}
+
+
+class WrongOffsets(Pairs):
+    def _encode_ragged(self, crystals):
+        arrays, offsets = super()._encode_ragged(crystals)
+        return arrays, {**offsets, "sites": offsets["sites"][::-1]}
+
+
+class TooFewRows(Pairs):
+    def _encode_ragged(self, crystals):
+        arrays, offsets = super()._encode_ragged(crystals)
+        return {**arrays, "coords": arrays["coords"][:-1]}, offsets
+
+
+class RealNumbers(Pairs):
+    def _encode_ragged(self, crystals):
+        arrays, offsets = super()._encode_ragged(crystals)
+        return {**arrays, "pairs": arrays["pairs"].astype(float)}, offsets
+
+
+def test_ragged_arrays_conform():
+    check_representation(Pairs())
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"),
+    [
+        ("batches", CountsTheBatch),
+        ("fields", ForgetsOffsets),
+        ("fields", WrongOffsets),
+        ("fields", TooFewRows),
+        ("fields", RealNumbers),
+    ],
+)
+def test_a_planted_fault_of_ragged_arrays_is_found(check, fault):
+    with pytest.raises(ConformanceError):
+        CHECKS[check](fault(), sample_crystals())
+
+
+def test_ragged_arrays_are_decoded_with_their_offsets():
+    encoded = Pairs().encode(sample_crystals(4))
+    for wrong, told in [
+        (dict(encoded.arrays), "offsets"),
+        (dataclasses.replace(encoded, offsets={"sites": encoded.offsets["sites"]}), "'pairs'"),
+        (
+            dataclasses.replace(
+                encoded, offsets={**encoded.offsets, "sites": encoded.offsets["sites"] * 2}
+            ),
+            "'numbers' has shape",
+        ),
+        (dataclasses.replace(encoded, arrays={}), "needs the array 'numbers'"),
+    ]:
+        with pytest.raises(RepresentationError, match=told):
+            Pairs().decode(wrong)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts(Representation):
+    """Atoms of each fitted element."""
+
+    elements: tuple[int, ...] = ()
+
+    name: ClassVar[str] = "counts"
+    lost: ClassVar[str] = "positions"
+    invariances: ClassVar = frozenset({"permutation", "translation", "rotation", "unit_cell"})
+    continuity: ClassVar = "constant"
+
+    @property
+    def needs_fit(self):
+        return not self.elements
+
+    def fit(self, crystals):
+        return Counts(tuple(np.unique(crystals.numbers).tolist()))
+
+    def __post_init__(self):
+        object.__setattr__(self, "elements", tuple(self.elements))
+
+    @property
+    def fields(self):
+        return (Field("counts", "continuous", "counts", (len(self.elements),)),)
+
+    def _encode(self, crystals):
+        return {"counts": crystals.element_counts[:, list(self.elements)].astype(np.float32)}
+
+
+def test_parameters_are_found_in_the_data():
+    crystals = sample_crystals()
+    with pytest.raises(RepresentationError, match=r"counts has parameters to be found .*fit"):
+        Counts().encode(crystals)
+    check_representation(Counts(), crystals)
+    assert Counts().fit(crystals).feature_names()[0] == "counts_0"
+    assert IRCR().fit(crystals) == IRCR()
+
+
+def test_arrays_larger_than_the_memory_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr("crystalcodec.representations.base.available_memory", lambda: 2**20)
+    crystals = sample_crystals(700)
+    with pytest.raises(
+        RepresentationError,
+        match=r"ircr of 700 crystals takes 0\.0 GiB, 0\.0 GiB of memory are free",
+    ):
+        IRCR().encode(crystals)
+    assert len(IRCR().encode(crystals[:600])) > 0
+    assert IRCR().n_bytes(crystals) == 700 * 144 * 3 * 4
 
 
 def test_coordinates_a_lattice_vector_off_are_the_same_place():

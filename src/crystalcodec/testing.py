@@ -26,6 +26,7 @@ from crystalcodec.representations.base import (
     Representation,
     RepresentationError,
 )
+from crystalcodec.workflow.invariance import another_cell, continuity, same_arrays
 
 __all__ = [
     "CHECKS",
@@ -34,10 +35,6 @@ __all__ = [
     "round_trip_errors",
     "sample_crystals",
 ]
-
-# Two encodings are the same where they differ by less than this, relative to the largest entry:
-# a float32 sum over some hundred terms.
-_SAME: Final = 1e-4
 
 _CUBIC, _HEXAGONAL = [1, 1, 1, 90, 90, 90], [1, 1, 1.6, 90, 90, 120]
 _RHOMBOHEDRAL, _MONOCLINIC = [1, 1, 1, 60, 60, 60], [1, 1.3, 1.7, 90, 104, 90]
@@ -277,14 +274,22 @@ def check_invariances(representation: Representation, crystals: Crystals) -> Non
         "translation": lambda c: shift_origin(c, rng),
         "rotation": lambda c: rotate(c, rng),
         "supercell": lambda c: c.supercell([1, 1, 2]),
-        "unit_cell": lambda c: _another_cell(c, rng),
+        "unit_cell": lambda c: another_cell(c, rng),
     }
     for name, change in changes.items():
         changed = representation.encode(change(crystals))
-        same = not changed.failures and _same(encoded, changed)
+        same = not changed.failures and same_arrays(representation, encoded, changed)
         declared = name in representation.invariances
         _require(not declared or same, f"{name} changes the arrays of a class that excludes it")
         _require(declared or not same, f"{name} changes nothing, yet it is not declared")
+
+
+def check_continuity(representation: Representation, crystals: Crystals) -> None:
+    """Under small moves of the atoms the arrays do what the class declares, and no less."""
+    found = {continuity(representation, crystals, seed) for seed in range(3)}
+    worst = max(found, key=("constant", "continuous", "discontinuous").index)
+    declared = representation.continuity
+    _require(worst == declared, f"as atoms move by little the arrays are {worst}, said {declared}")
 
 
 def check_junk(representation: Representation, crystals: Crystals) -> None:
@@ -334,6 +339,7 @@ CHECKS: Final[dict[str, Callable[[Representation, Crystals], None]]] = {
     "config": check_config,
     "round trip": check_round_trip,
     "invariances": check_invariances,
+    "continuity": check_continuity,
     "junk": check_junk,
 }
 """The checks by name; each takes a representation and crystals."""
@@ -362,23 +368,3 @@ def _by_crystal(
             start, stop = encoded.offsets[shape[0]][place : place + 2].tolist()
         arrays[name] = encoded.arrays[name][start:stop]
     return arrays
-
-
-def _another_cell(crystals: Crystals, rng: np.random.Generator) -> Crystals:
-    """The same crystals in other cells of the same lattices and volumes, right-handed as before."""
-    change = np.eye(3, dtype=int)
-    for _ in range(3):
-        row, other = rng.choice(3, 2, replace=False)
-        change[row] += change[other] * rng.choice([-1, 1])
-    return crystals.supercell(change)
-
-
-def _same(one: Encoded, other: Encoded) -> bool:
-    for name, array in one.arrays.items():
-        changed = other[name]
-        if array.shape != changed.shape:
-            return False
-        scale = np.abs(array).max(initial=1e-30)
-        if np.abs(array - changed).max(initial=0.0) > _SAME * scale:
-            return False
-    return True

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 
 from crystalcodec.data.augmentation import permute_sites, rotate, shift_origin
 from crystalcodec.models.base import ModelError, build_model, count_parameters
@@ -75,7 +76,7 @@ def built(graph, **parameters):
 
 
 def softplus(x):
-    return np.log1p(np.exp(x))
+    return np.logaddexp(0, x)
 
 
 def normalised(layer, x):
@@ -101,7 +102,7 @@ def published(model, crystal, features, cutoff):
             z = np.concatenate([sites[i], sites[j], edge])
             z = normalised(layer.before, joined @ z + layer.centre.bias.detach().numpy())
             half = len(z) // 2
-            total[i] += softplus(z[half:]) / (1 + np.exp(-z[:half]))
+            total[i] += softplus(z[half:]) * expit(z[:half])
         sites = softplus(sites + normalised(layer.after, total))
     values = softplus(sites.mean(axis=0))
     for dense in [*model.dense]:

@@ -11,6 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from crystalcodec.cli.representations import (
+    chosen_representations,
+    given_parameters,
+    representation_named,
+)
 from crystalcodec.registry import REPRESENTATIONS
 
 __all__ = ["decode", "encode", "show"]
@@ -84,7 +89,7 @@ def encode(
     """
     from crystalcodec.workflow.encoding import encode_files
 
-    representation = _representation(to, set_)
+    representation = representation_named(to, set_)
     folder = out or Path(f"{_stem(sources)}.{to}")
     with _counter("encoding") as progress:
         report = encode_files(
@@ -141,7 +146,7 @@ def decode(
             paths,
             out,
             name=from_,
-            parameters=_parameters(set_),
+            parameters=given_parameters(set_),
             failures=failures,
             force=force,
             progress=progress,
@@ -183,7 +188,7 @@ def show(
     if out.suffix.lower() != ".png":
         raise typer.BadParameter(f"{out}: wanted a name that ends in .png", param_hint="--out")
     names = list(REPRESENTATIONS) if as_ == "all" else [n.strip() for n in as_.split(",")]
-    chosen = _chosen(names, set_)
+    chosen = chosen_representations(names, set_)
     parts, found = [], 0
     for loaded in iter_read(files, structure_column=structure_column, format=format_):
         parts.append(loaded)
@@ -205,47 +210,6 @@ def show(
     if not n:
         print(f"no crystal to draw: {out} is not written", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _chosen(names: list[str], assignments: list[str] | None) -> list[Any]:
-    """Representations by name with ``NAME.PARAMETER=VALUE``; without a name, for the only one."""
-    by_name: dict[str, list[str]] = {name: [] for name in names}
-    for assignment in assignments or []:
-        key, _, value = assignment.partition("=")
-        name, dot, parameter = key.strip().partition(".")
-        if not dot and len(names) == 1:
-            name, parameter = names[0], name
-        if name not in by_name or not parameter:
-            raise typer.BadParameter(
-                f"{assignment!r}: wanted NAME.PARAMETER=VALUE of {', '.join(names)}",
-                param_hint="--set",
-            )
-        by_name[name].append(f"{parameter}={value}")
-    return [_representation(name, given) for name, given in by_name.items()]
-
-
-def _representation(name: str, assignments: list[str] | None) -> Any:
-    from crystalcodec.representations.storage import representation_from
-
-    return representation_from({"name": name, **_parameters(assignments)})
-
-
-def _parameters(assignments: list[str] | None) -> dict[str, Any]:
-    """Parameters as TOML writes values; what is no TOML is text."""
-    import tomllib
-
-    parameters: dict[str, Any] = {}
-    for assignment in assignments or []:
-        name, equals, text = assignment.partition("=")
-        if not (equals and name.strip()) or name.strip() == "name":
-            named = "a representation is named by --to, --from or --as"
-            told = named if name.strip() == "name" else "wanted PARAMETER=VALUE"
-            raise typer.BadParameter(f"{assignment!r}: {told}", param_hint="--set")
-        try:
-            parameters[name.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            parameters[name.strip()] = text.strip()
-    return parameters
 
 
 def _stem(sources: list[str]) -> str:

@@ -111,6 +111,7 @@ class UniMat(InvertibleRepresentation):
         "the orientation of the crystal in space, and the order of sites of different elements"
     )
     invariances: ClassVar = frozenset({"rotation"})
+    continuity: ClassVar = "discontinuous"
     layouts: ClassVar = {"unimat": "dhwc"}
     round_trip_tolerance: ClassVar[float] = 1e-5
     keeps_site_order: ClassVar[bool] = False

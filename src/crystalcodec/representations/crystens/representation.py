@@ -134,6 +134,7 @@ class CrysTens(SpaceGroupRepresentation):
     name: ClassVar[str] = "crystens"
     lost: ClassVar[str] = "the orientation of the crystal in space"
     invariances: ClassVar = frozenset({"rotation"})
+    continuity: ClassVar = "discontinuous"
     layouts: ClassVar = {"crystens": "hwc"}
     round_trip_tolerance: ClassVar[float] = 1e-5
 

@@ -130,6 +130,7 @@ class DensityCube(InvertibleRepresentation):
     name: ClassVar[str] = "density_cube"
     lost: ClassVar[str] = "the order of the sites"
     invariances: ClassVar = frozenset({"permutation"})
+    continuity: ClassVar = "discontinuous"
     round_trip_tolerance: ClassVar[float] = 1e-3
     keeps_site_order: ClassVar[bool] = False
 

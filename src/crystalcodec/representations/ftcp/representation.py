@@ -123,6 +123,7 @@ class FTCP(InvertibleRepresentation):
     name: ClassVar[str] = "ftcp"
     lost: ClassVar[str] = "the orientation of the crystal in space"
     invariances: ClassVar = frozenset({"rotation"})
+    continuity: ClassVar = "discontinuous"
     layouts: ClassVar = {"ftcp": "hc"}
     round_trip_tolerance: ClassVar[float] = 1e-5
 

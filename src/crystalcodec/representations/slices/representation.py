@@ -86,6 +86,7 @@ class DensitySlices(Representation):
         "where all atoms are drawn alike"
     )
     invariances: ClassVar = frozenset({"rotation"})
+    continuity: ClassVar = "discontinuous"
     layouts: ClassVar = {"density_slices": "chw"}
 
     n_planes: int = 1

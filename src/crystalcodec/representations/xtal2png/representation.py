@@ -124,6 +124,7 @@ space_group_range, distance_range
         "the orientation of the crystal in space, and all that the rounding to pixels takes"
     )
     invariances: ClassVar = frozenset({"rotation"})
+    continuity: ClassVar = "discontinuous"
     layouts: ClassVar = {"xtal2png": "hw"}
 
     bits: int = 8
