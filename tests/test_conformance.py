@@ -297,7 +297,8 @@ class Pairs(InvertibleRaggedRepresentation):
         for i, lattice in enumerate(arrays["lattice"]):
             rows = slice(*offsets["sites"][i : i + 2])
             try:
-                coords = arrays["coords"][rows].astype(float) @ np.linalg.inv(lattice)
+                with np.errstate(all="ignore"):
+                    coords = arrays["coords"][rows].astype(float) @ np.linalg.inv(lattice)
                 crystals.append(Crystals.single(lattice, coords, arrays["numbers"][rows]))
             except (ValueError, np.linalg.LinAlgError) as error:
                 notes.add(np.arange(len(arrays["lattice"])) == i, "no crystal", str(error))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from crystalcodec.cli import data, encode, slices, train
+from crystalcodec.cli import data, encode, invariance, slices, train
 
 __all__ = ["app", "main"]
 
@@ -28,6 +28,7 @@ app.command()(encode.encode)
 app.command()(encode.decode)
 app.command()(encode.show)
 app.command()(slices.slices)
+app.command()(invariance.invariance)
 app.command()(train.train)
 app.command()(train.predict)
 app.command()(train.evaluate)
