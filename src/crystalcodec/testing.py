@@ -301,9 +301,9 @@ def check_junk(representation: Representation, crystals: Crystals) -> None:
     junk: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
         "zeros": np.zeros_like,
         "ones": np.ones_like,
-        "NaN": lambda a: np.full_like(a, np.nan),
-        "infinity": lambda a: np.full_like(a, -np.inf),
-        "huge numbers": lambda a: np.full_like(a, 3e38),
+        "NaN": lambda a: np.full(a.shape, np.nan, np.float32),
+        "infinity": lambda a: np.full(a.shape, -np.inf, np.float32),
+        "huge numbers": lambda a: np.full(a.shape, 3e38, np.float32),
         "uniform noise": lambda a: rng.random(a.shape).astype(np.float32),
         "normal noise": lambda a: rng.standard_normal(a.shape).astype(np.float32) * 100,
         "noise on top": lambda a: a + rng.normal(0, 0.3, a.shape).astype(np.float32),
