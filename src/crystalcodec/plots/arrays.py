@@ -38,6 +38,8 @@ class Tile:
         Name of the colour map.
     numbers
         Whether the few numbers are written out.
+    line
+        Whether the numbers are a row to be drawn as a line.
     """
 
     pixels: Array
@@ -46,6 +48,7 @@ class Tile:
     square: bool = True
     colours: str = "viridis"
     numbers: bool = False
+    line: bool = False
 
 
 def tiles(representation: Representation, arrays: Mapping[str, Array]) -> list[Tile]:
@@ -65,6 +68,9 @@ def tiles(representation: Representation, arrays: Mapping[str, Array]) -> list[T
         scaled = array if picture else _scaled(representation, name, array)
         if layout is None or not {"h", "w"} <= set(layout):
             few = 0 < array.size <= _FEW
+            if array.ndim == 1 and not few and array.dtype.kind == "f":
+                found.append([Tile(scaled, label, line=True)])
+                continue
             found.append([Tile(array, label, numbers=True) if few else _flat(scaled, label)])
         elif "d" in layout:
             found.append(list(_volume(array, layout, label)))
@@ -88,7 +94,12 @@ def _some(found: list[list[Tile]]) -> list[Tile]:
 def _scaled(representation: Representation, name: str, array: Array) -> Array:
     """The array with each of its fields divided by its largest magnitude."""
     scaled = array.astype(np.float64)
-    parts = [f.of({name: scaled[None]}) for f in representation.fields if f.array == name]
+    parts = []
+    for field in representation.fields:
+        if field.array == name:
+            # A ragged axis takes the place of the batch axis.
+            ragged = bool(field.shape) and isinstance(field.shape[0], str)
+            parts.append(field.of({name: scaled if ragged else scaled[None]}))
     for part in parts or [scaled]:
         part /= max(float(np.abs(part).max(initial=0.0)), 1e-12)
     return scaled

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import SYMBOLS
+from crystalcodec.failures import Failure
 from crystalcodec.plots.arrays import Tile, tiles
 from crystalcodec.plots.results import save
 from crystalcodec.plots.structures import draw_structure, element_colours
-from crystalcodec.registry import REPRESENTATIONS, load
+from crystalcodec.registry import REPRESENTATIONS, MissingExtraError, load
 from crystalcodec.representations.base import (
     InvertibleRepresentation,
     Representation,
@@ -40,6 +41,7 @@ _HEAD, _FOOT = 0.52, 0.66
 _COLUMNS: Final = 4
 
 _INK, _SOFT, _RULE, _PAPER = "#1f2430", "#6b7280", "#d9dde5", "#f7f8fa"
+_LINE: Final = "#0b5fa5"
 _REFUSED: Final = "#b3261e"
 _HOW_TO_READ: Final = (
     "Volumes are drawn as the largest value along their depth; entries of different units are "
@@ -227,23 +229,22 @@ def _draw_card(
     sheet: _Sheet, left: float, top: float, representation: Representation, crystal: Crystals
 ) -> None:
     """A representation: name, shapes, picture, and what is lost."""
+    if representation.needs_fit:
+        representation = representation.fit(crystal)
     sheet.card(left, top, _CARD_WIDTH, _CARD_HEIGHT)
     inner = left + 0.12
     sheet.text(inner, top + 0.23, representation.name, 10.5, weight="bold", va="baseline")
     back = "invertible" if isinstance(representation, InvertibleRepresentation) else "one way"
     style: dict[str, Any] = {"ha": "right", "va": "baseline"}
     sheet.text(left + _CARD_WIDTH - 0.12, top + 0.23, back, 7.5, color=_SOFT, **style)
-    shapes = ", ".join(
-        _shape(name, s, representation) for name, s in representation.shapes().items()
-    )
+    encoded, failure = _encoded(representation, crystal)
+    sizes = {name: array.shape for name, array in encoded.items()} or representation.shapes()
+    shapes = ", ".join(_shape(name, size, representation) for name, size in sizes.items())
     sheet.text(inner, top + 0.31, textwrap.shorten(shapes, 52, placeholder=" …"), 7.5, color=_SOFT)
     place = (inner, top + _HEAD, _CARD_WIDTH - 0.24, _CARD_HEIGHT - _HEAD - _FOOT - 0.06)
-    encoded = representation.encode(crystal)
-    if len(encoded):
-        arrays = {name: array[0] for name, array in encoded.arrays.items()}
-        _draw_tiles(sheet, tiles(representation, arrays), *place)
+    if failure is None:
+        _draw_tiles(sheet, tiles(representation, encoded), *place)
     else:
-        failure = encoded.failures[0]
         why = "\n".join(textwrap.wrap(failure.detail, 46)[:6])
         middle = (left + _CARD_WIDTH / 2, top + _HEAD + 0.62)
         reason = textwrap.wrap(f"refused: {failure.reason}", 33)
@@ -254,6 +255,21 @@ def _draw_card(
     if len(lost) > 4:
         lost = [*lost[:3], lost[3][:46] + " …"]
     sheet.text(inner, top + _CARD_HEIGHT - _FOOT, "\n".join(lost), 7.3, linespacing=1.25)
+
+
+def _encoded(
+    representation: Representation, crystal: Crystals
+) -> tuple[dict[str, Array], Failure | None]:
+    """The arrays of the crystal without batch axis, or why there are none."""
+    try:
+        encoded = representation.encode(crystal)
+    except MissingExtraError as error:
+        return {}, Failure(0, "package not installed", str(error))
+    if not len(encoded):
+        return {}, encoded.failures[0]
+    ragged = {name: isinstance((*s, 0)[0], str) for name, s in representation.shapes().items()}
+    arrays = encoded.arrays.items()
+    return {name: array if ragged[name] else array[0] for name, array in arrays}, None
 
 
 def _shape(name: str, shape: tuple[int | str, ...], representation: Representation) -> str:
@@ -282,6 +298,11 @@ def _draw_tiles(
 
 
 def _draw_tile(axes: Axes, tile: Tile) -> None:
+    if tile.line:
+        axes.plot(tile.pixels.ravel(), color=_LINE, lw=0.8)
+        axes.margins(x=0.01)
+        axes.axhline(0, color=_RULE, lw=0.6, zorder=0)
+        return
     if tile.numbers:
         n = tile.pixels.size
         table = tile.pixels.reshape(-1, 3 if n % 3 == 0 else n)
