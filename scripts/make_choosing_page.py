@@ -16,15 +16,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from crystalcodec.data import prototypes
 from crystalcodec.registry import REPRESENTATIONS, load
-from crystalcodec.representations.base import InvertibleRepresentation, Representation
+from crystalcodec.representations.base import (
+    InvertibleRepresentation,
+    RaggedRepresentation,
+    Representation,
+)
 from crystalcodec.representations.images import ImageRepresentation
 from crystalcodec.representations.space_groups import SpaceGroupRepresentation
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "choosing.md"
 RESULTS: Final = ROOT / "benchmarks" / "results"
-_CHANGES: Final = ("permutation", "translation", "rotation", "supercell")
+_CHANGES: Final = ("permutation", "translation", "rotation", "supercell", "unit_cell")
 _NOISE: Final = ("4", "16")  # of 255
 _NONE: Final = "–"
 # Parameters that are limits or sizes; those with max_ that steer a decoder have other names.
@@ -36,7 +41,7 @@ _LIMITS: Final = re.compile(
 
 def page(results: Path = RESULTS) -> str:
     """The whole page."""
-    all_of_them = [load(REPRESENTATIONS, name)() for name in REPRESENTATIONS]
+    all_of_them = [_ready(load(REPRESENTATIONS, name)()) for name in REPRESENTATIONS]
     speed = _result(results / "representations.json").get("representations", {})
     noise = _result(results / "image_noise.json")
     parts = [
@@ -52,12 +57,20 @@ def page(results: Path = RESULTS) -> str:
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
+def _ready(representation: Representation) -> Representation:
+    """Fitted, where it needs that, on the prototypes that come with the package."""
+    if not representation.needs_fit:
+        return representation
+    return representation.fit(prototypes().crystals)
+
+
 _INTRODUCTION: Final = """
 <!-- Made by scripts/make_choosing_page.py; change that, not this page. -->
 
 # Choosing a representation
 
-Every representation that is registered, with its parameters at their defaults. The tables are
+Every representation that is registered, with its parameters at their defaults; those that find
+parameters in the data are fitted here on the prototypes of the package. The tables are
 made from the classes themselves and from the result files of the benchmarks; to see your own
 crystal in all of them, with what each one loses written below it:
 
@@ -72,6 +85,7 @@ def _how_to_choose(found: Sequence[Representation]) -> str:
     files = [r for r in found if isinstance(r, ImageRepresentation)]
     images = [r for r in found if {"hw", "hwc", "chw"} & set(r.layouts.values())]
     volumes = [r for r in found if any("d" in axes for axes in r.layouts.values())]
+    lists = [r for r in found if isinstance(r, RaggedRepresentation)]
     grouped = [r for r in found if isinstance(r, SpaceGroupRepresentation)]
     ordered = [r for r in back if r.keeps_site_order]
     lines = [
@@ -84,8 +98,11 @@ def _how_to_choose(found: Sequence[Representation]) -> str:
         "parameters, and arrays grow with them.",
         f"3. **What kind of network?** Pictures, for image models: {_names(images) or 'none'} "
         f"({_names(files) or 'none'} also as PNG files, with `crystalcodec encode`). Volumes: "
-        f"{_names(volumes) or 'none'}. The rest are tables of numbers, for fully connected or "
-        "one-dimensional networks.",
+        f"{_names(volumes) or 'none'}. Lists whose length differs from crystal to crystal, a row "
+        f"a site, an edge or an entry that is not zero, with offsets: {_names(lists) or 'none'}; "
+        "the graphs among them for message passing. The rest are tables of numbers, for "
+        "[scikit-learn](scikit_learn.md) and for fully connected or one-dimensional networks. "
+        "How well each learns is [measured](benchmark.md).",
         "4. **Should equal crystals give equal arrays?** Where a change of the description is not "
         "marked below, another order of sites, another origin or another cell of the same crystal "
         "gives another array, and the network has to learn that from "
@@ -111,6 +128,8 @@ def _how_to_choose(found: Sequence[Representation]) -> str:
 def _one_way(names: Sequence[Representation]) -> str:
     if not names:
         return ""
+    if len(names) > 4:
+        return "The others go one way only."
     return f"{_names(names)} {'go' if len(names) > 1 else 'goes'} one way only."
 
 
@@ -130,14 +149,18 @@ def _invariances(found: Sequence[Representation]) -> str:
                 f"`{r.name}`",
                 *("same" if change in r.invariances else _NONE for change in _CHANGES),
                 "yes" if invertible else "no",
+                r.continuity,
                 ("kept" if r.keeps_site_order else "lost") if invertible else _NONE,
                 f"{r.round_trip_tolerance:g} Å" if invertible else _NONE,
             ]
         )
-    heads = ["name", *_CHANGES, "comes back", "site order", "within"]
+    changes = [change.replace("unit_cell", "another cell") for change in _CHANGES]
+    heads = ["name", *changes, "comes back", "under small moves", "site order", "within"]
     told = (
         "The conformance suite holds every class to this table: arrays stay the same under the "
-        "changes that are marked, and under no other."
+        "changes that are marked, and under no other; as atoms move by less and less they are "
+        "constant, continuous, or may jump. By how much, measured on real crystals: "
+        "[what each representation respects](invariance.md)."
     )
     return _section("What stays the same, and what comes back", told, _table(heads, rows))
 
