@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -13,9 +13,28 @@ from crystalcodec.plots.results import save
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from crystalcodec.workflow.invariance import Measured
-
 __all__ = ["invariance_figure", "save_invariance"]
+
+
+class Row(Protocol):
+    """What one representation did under one change."""
+
+    @property
+    def representation(self) -> str:
+        """Its name."""
+
+    @property
+    def change(self) -> str:
+        """Its name."""
+
+    @property
+    def verdict(self) -> str:
+        """As in :class:`crystalcodec.workflow.invariance.Measured`."""
+
+    @property
+    def median(self) -> float:
+        """Median size of the change."""
+
 
 _TITLES: Final = {
     "permutation": "order\nof sites",
@@ -42,7 +61,7 @@ _MEANINGS: Final = {
 }
 
 
-def invariance_figure(rows: Sequence[Measured], title: str = "") -> Figure:
+def invariance_figure(rows: Sequence[Row], title: str = "") -> Figure:
     """A row for each representation, a column for each change.
 
     Numbers are the median change, in units of the distance between two of the crystals.
@@ -81,12 +100,12 @@ def invariance_figure(rows: Sequence[Measured], title: str = "") -> Figure:
     return figure
 
 
-def save_invariance(rows: Sequence[Measured], path: str | Path, title: str = "") -> None:
+def save_invariance(rows: Sequence[Row], path: str | Path, title: str = "") -> None:
     """Draw and write a PNG."""
     save(invariance_figure(rows, title), path)
 
 
-def _told(row: Measured) -> str:
+def _told(row: Row) -> str:
     if row.verdict in ("exact", "reordered", "none held"):
         return row.verdict
     return f"{row.median:.2g}" if np.isfinite(row.median) else "other size"
