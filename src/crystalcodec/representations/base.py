@@ -290,7 +290,7 @@ class Representation(ABC):
                     "its numbers have no names"
                 )
             places = np.ndindex(*(int(axis) for axis in shape))
-            names += [f"{array}_{'_'.join(map(str, place))}" for place in places]
+            names += ["_".join([array, *map(str, place)]) for place in places]
         return tuple(names)
 
     def n_bytes(self, crystals: Crystals) -> int:
