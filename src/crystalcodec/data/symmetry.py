@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.data.workers import pool_of
 from crystalcodec.failures import Failure
-from crystalcodec.symmetry import SYMPREC
+from crystalcodec.symmetry import SYMPREC, moyo_datasets, prototype_label
 
 __all__ = ["prototype_labels"]
 
@@ -57,6 +52,7 @@ def prototype_labels(
 
     Examples
     --------
+    >>> import numpy as np
     >>> perovskite = Crystals.single(
     ...     4 * np.eye(3),
     ...     [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
@@ -79,55 +75,12 @@ def prototype_labels(
 
 
 def _labels(crystals: Crystals, symprec: float) -> tuple[list[str | None], list[Failure]]:
-    import moyopy
-
-    # It warns of each supercell that its list of operations, which is not used here, is short.
-    logging.getLogger("moyo").setLevel(logging.ERROR)
     labels: list[str | None] = []
     failures: list[Failure] = []
-    offsets = crystals.offsets.tolist()
-    for i, (start, stop) in enumerate(pairwise(offsets)):
-        cell = moyopy.Cell(
-            crystals.lattices[i].tolist(),
-            crystals.frac_coords[start:stop].tolist(),
-            crystals.numbers[start:stop].tolist(),
-        )
-        try:
-            symmetry = moyopy.MoyoDataset(cell, symprec=symprec)
-            labels.append(_label(symmetry))
-        except ValueError as error:
+    for i, found in enumerate(moyo_datasets(crystals, symprec)):
+        if isinstance(found, str):
             labels.append(None)
-            failures.append(Failure(i, "symmetry not found", str(error)))
+            failures.append(Failure(i, "symmetry not found", found))
+        else:
+            labels.append(prototype_label(found))
     return labels, failures
-
-
-def _label(symmetry: Any) -> str:
-    numbers = symmetry.std_cell.numbers
-    amounts = Counter(numbers)
-    choices = symmetry.normalizer_wyckoff_positions().coset_representatives
-    candidates = []
-    for _, positions in choices:
-        atoms = Counter(
-            (number, position.letter, position.multiplicity)
-            for number, position in zip(numbers, positions, strict=True)
-        )
-        letters: dict[int, list[str]] = {number: [] for number in amounts}
-        for (number, letter, multiplicity), count in sorted(atoms.items()):
-            orbits = count // multiplicity
-            letters[number].append(letter if orbits == 1 else f"{orbits}{letter}")
-        candidates.append(sorted((amounts[z], "".join(texts)) for z, texts in letters.items()))
-    best = min(candidates)
-    return "_".join([_anonymous([n for n, _ in best]), str(symmetry.number), *(t for _, t in best)])
-
-
-def _anonymous(amounts: list[int]) -> str:
-    factor = int(np.gcd.reduce(amounts))
-    return "".join(
-        _letter(i) + (str(amount // factor) if amount > factor else "")
-        for i, amount in enumerate(amounts)
-    )
-
-
-def _letter(position: int) -> str:
-    """A, B, ..., Z, then (26), (27), ...: crystals of more elements are rare, and are told."""
-    return chr(ord("A") + position) if position < 26 else f"({position})"

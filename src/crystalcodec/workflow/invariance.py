@@ -158,7 +158,7 @@ def continuity(representation: Representation, crystals: Crystals, seed: int = 0
     """What the arrays do as atoms move by less and less.
 
     ``discontinuous`` where moving the atoms of some crystal by 0.0001 Å changes its arrays as
-    moving them by 0.01 Å does.
+    moving them by 0.01 Å does, or not at all while 0.01 Å changes them by much.
     """
     before = representation.encode(crystals)
     move = _small_change("rattle", crystals, np.random.default_rng(seed))
@@ -241,7 +241,10 @@ def _jumps(
         _sizes(representation, *_both(representation, before, after))
         for after in (representation.encode(change(size)) for size in (_LARGE, _SMALL))
     )
-    return bool(((small > _JUMP * large) & (small > _ROUNDING)).any())
+    kept = (small > _JUMP * large) & (small > _ROUNDING)
+    # A step that waits for a tolerance: nothing at first, then far at once.
+    stepped = (small == 0) & (large > _JUMP)
+    return bool((kept | stepped).any())
 
 
 def _both(
