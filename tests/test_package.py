@@ -31,7 +31,13 @@ def test_importing_the_package_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    [[], *([name] for name in "data train predict evaluate encode decode show slices".split())],
+    [
+        [],
+        *(
+            [name]
+            for name in "data train predict evaluate encode decode show slices invariance similar map benchmark".split()
+        ),
+    ],
 )
 def test_help_imports_nothing_heavy(command):
     code = f"from crystalcodec.cli import app; app({[*command, '--help']!r}, standalone_mode=False)"

@@ -17,17 +17,39 @@ if TYPE_CHECKING:
     from crystalcodec.failures import Failure
     from crystalcodec.io import from_ase, from_pymatgen, read, to_ase, to_pymatgen, write
     from crystalcodec.plots.representations import show
+    from crystalcodec.representations.ace import ACE, SiteACE
+    from crystalcodec.representations.acsf import ACSF, SiteACSF
+    from crystalcodec.representations.composition import (
+        Composition,
+        ElementEmbedding,
+        Magpie,
+        SpeciesEmbedding,
+    )
+    from crystalcodec.representations.crystal_graph import CrystalGraph
     from crystalcodec.representations.crystal_image import CrystalImage
     from crystalcodec.representations.crystens import CrysTens
     from crystalcodec.representations.density_cell import DensityCell
     from crystalcodec.representations.density_cube import DensityCube
     from crystalcodec.representations.ftcp import FTCP
     from crystalcodec.representations.ircr import IRCR
+    from crystalcodec.representations.mbtr import MBTR, SparseMBTR
+    from crystalcodec.representations.minimum_distances import AMD, PDD
+    from crystalcodec.representations.potential_vectors import (
+        PotentialVectors,
+        SitePotentialVectors,
+    )
+    from crystalcodec.representations.powder_pattern import PowderPattern
+    from crystalcodec.representations.radial_distribution import RadialDistribution
+    from crystalcodec.representations.site_matrices import CoulombMatrix, EwaldSumMatrix, SineMatrix
     from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
+    from crystalcodec.representations.soap import SOAP, SiteSOAP
     from crystalcodec.representations.storage import load_encoded, save_encoded
     from crystalcodec.representations.structure_factors import StructureFactors
+    from crystalcodec.representations.symmetry_labels import SymmetryLabels, WyckoffLetters
     from crystalcodec.representations.unimat import UniMat
+    from crystalcodec.representations.unit_graph import UnitGraph
     from crystalcodec.representations.xtal2png import Xtal2PNG
+    from crystalcodec.sklearn import CrystalEncoder
 
 _HOMES: Final = {
     "Crystals": "crystals",
@@ -44,23 +66,59 @@ _HOMES: Final = {
     "show": "plots.representations",
     "load_encoded": "representations.storage",
     "save_encoded": "representations.storage",
-    "CrysTens": "representations.crystens",
+    "CrystalEncoder": "sklearn",
+    "ACE": "representations.ace",
+    "ACSF": "representations.acsf",
+    "AMD": "representations.minimum_distances",
+    "Composition": "representations.composition",
+    "CoulombMatrix": "representations.site_matrices",
+    "CrystalGraph": "representations.crystal_graph",
     "CrystalImage": "representations.crystal_image",
+    "CrysTens": "representations.crystens",
     "DensityCell": "representations.density_cell",
     "DensityCube": "representations.density_cube",
     "DensitySliceBlocks": "representations.slices",
     "DensitySlices": "representations.slices",
+    "ElementEmbedding": "representations.composition",
+    "EwaldSumMatrix": "representations.site_matrices",
     "FTCP": "representations.ftcp",
     "IRCR": "representations.ircr",
+    "Magpie": "representations.composition",
+    "MBTR": "representations.mbtr",
+    "PDD": "representations.minimum_distances",
+    "PotentialVectors": "representations.potential_vectors",
+    "PowderPattern": "representations.powder_pattern",
+    "RadialDistribution": "representations.radial_distribution",
+    "SineMatrix": "representations.site_matrices",
+    "SiteACE": "representations.ace",
+    "SiteACSF": "representations.acsf",
+    "SitePotentialVectors": "representations.potential_vectors",
+    "SiteSOAP": "representations.soap",
+    "SOAP": "representations.soap",
+    "SparseMBTR": "representations.mbtr",
+    "SpeciesEmbedding": "representations.composition",
     "StructureFactors": "representations.structure_factors",
+    "SymmetryLabels": "representations.symmetry_labels",
     "UniMat": "representations.unimat",
+    "UnitGraph": "representations.unit_graph",
+    "WyckoffLetters": "representations.symmetry_labels",
     "Xtal2PNG": "representations.xtal2png",
 }
 
 __all__ = [
+    "ACE",
+    "ACSF",
+    "AMD",
     "FTCP",
     "IRCR",
+    "MBTR",
+    "PDD",
+    "SOAP",
+    "Composition",
+    "CoulombMatrix",
     "CrysTens",
+    "CrystalEncoder",
+    "CrystalGraph",
     "CrystalImage",
     "Crystals",
     "Dataset",
@@ -68,9 +126,25 @@ __all__ = [
     "DensityCube",
     "DensitySliceBlocks",
     "DensitySlices",
+    "ElementEmbedding",
+    "EwaldSumMatrix",
     "Failure",
+    "Magpie",
+    "PotentialVectors",
+    "PowderPattern",
+    "RadialDistribution",
+    "SineMatrix",
+    "SiteACE",
+    "SiteACSF",
+    "SitePotentialVectors",
+    "SiteSOAP",
+    "SparseMBTR",
+    "SpeciesEmbedding",
     "StructureFactors",
+    "SymmetryLabels",
     "UniMat",
+    "UnitGraph",
+    "WyckoffLetters",
     "Xtal2PNG",
     "augment",
     "from_ase",

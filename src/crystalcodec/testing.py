@@ -286,10 +286,21 @@ def check_invariances(representation: Representation, crystals: Crystals) -> Non
 
 def check_continuity(representation: Representation, crystals: Crystals) -> None:
     """Under small moves of the atoms the arrays do what the class declares, and no less."""
+    crystals = Crystals.concatenate([crystals, _alike()])
     found = {continuity(representation, crystals, seed) for seed in range(3)}
     worst = max(found, key=("constant", "continuous", "discontinuous").index)
     declared = representation.continuity
     _require(worst == declared, f"as atoms move by little the arrays are {worst}, said {declared}")
+
+
+def _alike() -> Crystals:
+    """A crystal whose sites of an element have the same surroundings, turned.
+
+    Lists that are sorted by a size of each site jump there, where neighbours in the list differ
+    and their sizes do not.
+    """
+    ring = np.array([[0.1, 0.2, 0.4], [0.4, 0.1, 0.2], [0.2, 0.4, 0.1]])
+    return Crystals.single(np.eye(3) * 6, [*ring, *(ring + 0.5)], [78] * 3 + [82] * 3)
 
 
 def check_junk(representation: Representation, crystals: Crystals) -> None:
