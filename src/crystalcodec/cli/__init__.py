@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from crystalcodec.cli import data, encode, invariance, slices, train
+from crystalcodec.cli import benchmark, data, encode, invariance, maps, similar, slices, train
 
 __all__ = ["app", "main"]
 
@@ -27,11 +27,14 @@ app.add_typer(data.app, name="data", help="Datasets on disk: import, info, filte
 app.command()(encode.encode)
 app.command()(encode.decode)
 app.command()(encode.show)
+app.command()(similar.similar)
+app.command("map")(maps.map_)
 app.command()(slices.slices)
 app.command()(invariance.invariance)
 app.command()(train.train)
 app.command()(train.predict)
 app.command()(train.evaluate)
+app.command()(benchmark.benchmark)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,531 @@
+"""The benchmark: what a cell computes, what determines it, and what a run leaves."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.model_selection import KFold
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.data import Dataset
+from crystalcodec.representations.storage import representation_from
+from crystalcodec.testing import sample_crystals
+from crystalcodec.workflow.benchmark.cells import Cell, CellError, candidates_of, run_cell, why_not
+from crystalcodec.workflow.benchmark.config import (
+    BenchmarkConfig,
+    BenchmarkLimits,
+    model_names,
+    parse_names,
+)
+from crystalcodec.workflow.benchmark.documents import digest
+from crystalcodec.workflow.benchmark.encodings import Features, encode_rows, misfit
+from crystalcodec.workflow.benchmark.estimators import ESTIMATORS, Columns
+from crystalcodec.workflow.benchmark.rows import Fold, load_rows, open_rows, training_rows
+from crystalcodec.workflow.benchmark.summary import summarise
+from crystalcodec.workflow.config import ConfigError
+from crystalcodec.workflow.targets import TargetError
+
+N_TRAIN, N_TEST = 120, 40
+IRCR = {"name": "ircr", "max_sites": 2}
+
+
+@pytest.fixture(scope="module")
+def made(made_dataset):
+    """Crystals of two sites and their targets, and some of three sites, which IRCR refuses."""
+    dataset = made_dataset(N_TRAIN + N_TEST)
+    crystals = [*dataset.crystals]
+    for i in range(0, len(crystals), 8):
+        one = crystals[i]
+        crystals[i] = Crystals.single(
+            one.lattices[0], [*one.frac_coords, [0.25, 0.25, 0.25]], [*one.numbers, 1]
+        )
+    fold = Fold(np.arange(N_TRAIN), np.arange(N_TRAIN, N_TRAIN + N_TEST))
+    return Crystals.concatenate(crystals), dataset.numeric("energy"), fold
+
+
+@pytest.fixture(scope="module")
+def encoded(made, tmp_path_factory):
+    """The crystals as IRCR has them, on disk."""
+    folder = tmp_path_factory.mktemp("encoded") / "ircr"
+    crystals, _, fold = made
+    return folder, encode_rows(IRCR, crystals, fold.train, folder, 1.0)
+
+
+def cell_of(model="ridge", budget=2, size="all", seed=0, settings=None, entry=None, **more):
+    chosen = candidates_of(model, budget, settings or {})
+    entry = IRCR if entry is None else entry
+    return Cell("ircr", entry, model, chosen, size, seed, 0, 2000, **more)
+
+
+# What a cell computes
+
+
+def test_crystals_that_are_not_held_are_scored_with_the_training_mean(made, encoded):
+    _, targets, fold = made
+    figures = run_cell(cell_of(), encoded[0], targets, fold)
+    refused = np.arange(len(targets)) % 8 == 0
+    assert figures["n_train_not_held"] == refused[:N_TRAIN].sum() == 15
+    assert figures["n_test_not_held"] == refused[N_TRAIN:].sum() == 5
+    # Of all training rows, those that are not held among them.
+    mean = targets[:N_TRAIN].mean()
+    lost = np.abs(targets[N_TRAIN:] - mean)[refused[N_TRAIN:]].sum()
+    by_hand = (figures["mae_held"] * 35 + lost) / 40
+    assert figures["mae"] == pytest.approx(by_hand, rel=1e-12)
+    # The target is linear in what IRCR holds.
+    assert figures["mae_held"] < 0.25 * figures["mae"]
+
+
+def test_without_a_representation_the_mean_is_predicted(made):
+    _, targets, fold = made
+    figures = run_cell(cell_of("dummy", entry={}, size=50, seed=3), None, targets, fold)
+    rows = training_rows(fold, 0, 50, 3)
+    errors = targets[fold.test] - targets[rows].mean()
+    assert figures["mae"] == pytest.approx(np.abs(errors).mean())
+    assert figures["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert figures["n_train"] == 50
+
+
+@pytest.mark.parametrize("model", ["ridge", "kernel_ridge", "random_forest", "mlp"])
+def test_nothing_of_the_test_rows_is_in_search_or_fit(made, encoded, model):
+    _, targets, fold = made
+    settings = {"epochs": 2} if model == "mlp" else {}
+    cell = cell_of(model, settings=settings)
+    changed = targets.copy()
+    changed[fold.test] = np.random.default_rng(0).normal(50, 9, N_TEST)
+    one, other = (run_cell(cell, encoded[0], t, fold) for t in (targets, changed))
+    assert [entry["mae"] for entry in one["search"]] == [e["mae"] for e in other["search"]]
+    assert one["settings"] == other["settings"]
+    assert one["mae"] != other["mae"]
+
+
+def test_the_budget_is_how_many_settings_are_tried(made, encoded):
+    _, targets, fold = made
+    for budget in (2, 3):
+        figures = run_cell(cell_of("ridge", budget), encoded[0], targets, fold)
+        tried = [entry["settings"] for entry in figures["search"]]
+        assert tried == list(ESTIMATORS["ridge"].candidates[:budget])
+        best = min(figures["search"], key=lambda entry: entry["mae"])
+        assert figures["settings"] == best["settings"]
+    assert run_cell(cell_of("ridge", 1), encoded[0], targets, fold)["search"] == []
+
+
+def test_settings_given_to_a_model_stand_in_every_candidate():
+    chosen = candidates_of("random_forest", 3, {"min_samples_leaf": 7})
+    assert {one["min_samples_leaf"] for one in chosen} == {7}
+    assert len(chosen) == 3  # the third and the first became the same, the fourth moved up
+    assert candidates_of("ridge", 4, {"alpha": 2.0}) == ({"alpha": 2.0},)
+
+
+def test_a_candidate_that_fails_is_recorded_and_the_others_go_on(made, encoded):
+    _, targets, fold = made
+    bad, good = {"alpha": -1e9}, {"alpha": 1.0}
+    cell = Cell("ircr", IRCR, "ridge", (bad, good), "all", 0, 0, 2000)
+    figures = run_cell(cell, encoded[0], targets, fold)
+    assert figures["search"][0]["mae"] is None
+    assert "LinAlgError" in figures["search"][0]["error"]
+    assert figures["settings"] == good
+    with pytest.raises(CellError, match="no candidate of the search can be fitted"):
+        run_cell(
+            Cell("ircr", IRCR, "ridge", (bad, {"alpha": -2e9}), "all", 0, 0, 2000),
+            encoded[0],
+            targets,
+            fold,
+        )
+
+
+def test_a_representation_that_holds_almost_nothing_says_so(made, tmp_path):
+    crystals, targets, fold = made
+    config = {"name": "ircr", "max_atomic_number": 8}
+    known = encode_rows(config, crystals, fold.train, tmp_path / "few", 1.0)
+    assert sum(known["failures"].values()) == known["n"] - known["n_encoded"]
+    with pytest.raises(CellError, match="are held by the representation, wanted at least 10"):
+        run_cell(cell_of(entry=config, size=20), tmp_path / "few", targets, fold)
+
+
+@pytest.mark.parametrize("model", [n for n in model_names() if n not in ("dummy", "cgcnn")])
+def test_every_model_learns_what_the_arrays_tell(made, encoded, model):
+    _, targets, fold = made
+    few = {"seen": 8000, "hidden": [16], "batch_size": 16}
+    settings = {"mlp": few, "cnn1d": {**few, "channels": [8, 8, 8, 8]}}.get(model, {})
+    figures = run_cell(cell_of(model, 1, settings=settings), encoded[0], targets, fold)
+    mean = run_cell(cell_of("dummy", entry={}), None, targets, fold)["mae"]
+    assert figures["mae"] < 0.75 * mean
+
+
+def test_a_network_on_graphs_takes_ragged_arrays(made, tmp_path):
+    crystals, targets, fold = made
+    config = {"name": "crystal_graph"}
+    encode_rows(config, crystals, fold.train, tmp_path / "graph", 1.0)
+    few = {"seen": 1500, "width": 8, "hidden": 8, "batch_size": 16}
+    cell = cell_of("cgcnn", 1, entry=config, settings=few)
+    figures = run_cell(cell, tmp_path / "graph", targets, fold)
+    assert figures["n_test_not_held"] == 0
+    assert np.isfinite(figures["mae"])
+
+
+def test_the_same_cell_gives_the_same_figures(made, encoded):
+    _, targets, fold = made
+    for model, settings in (("random_forest", {"n_estimators": 5}), ("mlp", {"epochs": 2})):
+        cell = cell_of(model, 2, settings=settings)
+        one, other = (run_cell(cell, encoded[0], targets, fold) for _ in range(2))
+        assert one["mae"] == other["mae"]
+
+
+# Models of scikit-learn
+
+
+def fitted_on(model, numbers, targets, settings):
+    estimator = ESTIMATORS[model]
+    return estimator.fit(estimator.prepare(numbers, targets), settings, 0)
+
+
+@pytest.mark.parametrize("shape", [(60, 8), (30, 90), (20, 2500)], ids=str)
+@pytest.mark.parametrize(
+    ("model", "settings", "peer"),
+    [
+        ("ridge", {"alpha": 3.0}, lambda width: SklearnRidge(alpha=3.0)),
+        (
+            "kernel_ridge",
+            {"width": 0.5, "alpha": 0.01},
+            lambda width: SklearnKernelRidge(alpha=0.01, kernel="rbf", gamma=0.5 / width),
+        ),
+    ],
+    ids=["ridge", "kernel_ridge"],
+)
+def test_closed_forms_are_those_of_scikit_learn(shape, model, settings, peer):
+    rng = np.random.default_rng(0)
+    numbers, targets = rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[0])
+    ours = fitted_on(model, numbers, targets, settings)
+    scaled = (numbers.astype(float) - numbers.mean(0)) / numbers.std(0)
+    learnt = (targets - targets.mean()) / targets.std()
+    theirs = peer(shape[1]).fit(scaled, learnt).predict(scaled) * targets.std() + targets.mean()
+    np.testing.assert_allclose(ours.predict(numbers), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_columns_are_standardised_and_stay_in_the_range_of_training():
+    numbers = np.array([[1.0, 5, 0], [3, 5, 10], [5, 5, 2]], np.float32)
+    columns = Columns.fit(numbers)
+    assert columns.kept.tolist() == [0, 2]
+    scaled = columns.apply(numbers)
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-6)
+    far = columns.apply(np.array([[1e9, 7, -1e9]], np.float32))
+    np.testing.assert_allclose(far[0], [scaled[:, 0].max(), scaled[:, 1].min()])
+
+
+def test_numbers_that_are_the_same_everywhere_leave_the_mean():
+    same = np.ones((20, 3), np.float32)
+    fitted = fitted_on("random_forest", same, np.arange(20.0), {"columns": 0.5})
+    assert fitted.predict(same).tolist() == [9.5] * 20
+
+
+def test_limits_are_known_beforehand():
+    limits = BenchmarkLimits(
+        kernel_rows=100, forest_length=50, boosting_length=30, ridge_rank=60, cell_gib=0.001
+    )
+    assert "101 rows" in why_not(cell_of("kernel_ridge"), 101, 5, limits)
+    assert "51 numbers" in why_not(cell_of("random_forest"), 10, 51, limits)
+    assert "31 numbers" in why_not(cell_of("hist_gradient_boosting"), 10, 31, limits)
+    assert why_not(cell_of("ridge"), 60, 10**6, BenchmarkLimits(ridge_rank=60, cell_gib=9)) is None
+    assert "61 rows" in why_not(cell_of("ridge"), 61, 1000, limits)
+    assert "GiB" in why_not(cell_of("ridge"), 50, 10**5, limits)
+    assert "mlp" in why_not(cell_of("mlp"), 10, 6001, BenchmarkLimits())
+    assert why_not(cell_of("cnn1d"), 10, 6000, BenchmarkLimits()) is None
+    assert why_not(cell_of("dummy"), 10, 5, limits) is None
+
+
+# What determines a cell
+
+
+def test_everything_that_changes_the_figures_changes_the_key():
+    rows = {"crystals": "a", "targets": "b", "division": "c"}
+    base = {"model": "ridge", "budget": 2, "size": 50, "seed": 0}
+    keys = [digest(cell_of(**base).identity(rows))]
+    changes = [
+        {"model": "random_forest"},
+        {"budget": 3},
+        {"size": 51},
+        {"size": "all"},
+        {"seed": 1},
+        {"settings": {"alpha": 7.0}},
+        {"entry": {**IRCR, "max_sites": 3}},
+    ]
+    keys += [digest(cell_of(**{**base, **change}).identity(rows)) for change in changes]
+    keys += [digest(cell_of(**base).identity({**rows, name: "other"})) for name in rows]
+    keys.append(digest(cell_of("mlp").identity(rows)))
+    keys.append(digest(cell_of("mlp", device="cuda").identity(rows)))
+    assert len(set(keys)) == len(keys)
+    # It survives JSON, and where a model of scikit-learn runs does not matter.
+    assert digest(json.loads(json.dumps(cell_of(**base).identity(rows)))) == keys[0]
+    assert digest(cell_of(**base, device="cuda").identity(rows)) == keys[0]
+
+
+def test_training_rows_of_smaller_sizes_are_part_of_the_larger():
+    fold = Fold(np.arange(100, 200), np.arange(100))
+    few, more, every = (training_rows(fold, 0, size, 5) for size in (10, 40, "all"))
+    assert few.tolist() == more[:10].tolist() == every[:10].tolist()
+    assert sorted(every) == fold.train.tolist()
+    assert few.tolist() != training_rows(fold, 0, 10, 6).tolist()
+
+
+# Rows
+
+
+def config_of(tmp_path, dataset, **more):
+    dataset.write(tmp_path / "data.parquet")
+    data = {"dataset": str(tmp_path / "data.parquet"), **more.pop("data", {"folds": 5})}
+    return BenchmarkConfig.of({"data": data, "target": "energy", **more})
+
+
+def test_folds_are_those_of_matbench(tmp_path, made_dataset):
+    rows = load_rows(config_of(tmp_path, made_dataset(103)), tmp_path)
+    wanted = KFold(n_splits=5, shuffle=True, random_state=18012019).split(range(103))
+    for fold, (train, test) in zip(rows.folds, wanted, strict=True):
+        assert fold.train.tolist() == train.tolist()
+        assert fold.test.tolist() == test.tolist()
+
+
+@pytest.mark.parametrize(("name", "mean"), [("jdft2d", 67.2851), ("phonons", 323.9822)])
+def test_the_mean_has_the_published_error_in_matbench(shared_data, tmp_path, name, mean):
+    # matbench.materialsproject.org, the dummy's mean of five folds.
+    source = str(shared_data / "matbench" / f"{name}.json.gz")
+    config = BenchmarkConfig.of({"data": {"dataset": source, "folds": 5}, "target": "y"})
+    rows = load_rows(config, tmp_path)
+    errors = [
+        np.abs(rows.targets[f.test] - rows.targets[f.train].mean()).mean() for f in rows.folds
+    ]
+    assert np.mean(errors) == pytest.approx(mean, abs=1e-4)
+
+
+def test_rows_survive_the_disk_and_lose_only_those_without_the_target(tmp_path, made_dataset):
+    dataset = made_dataset(40)
+    energy = dataset.numeric("energy").copy()
+    energy[[3, 7]] = np.nan
+    dataset = Dataset.from_crystals(
+        dataset.crystals, properties={"energy": energy}, units={"energy": "eV"}
+    )
+    rows = load_rows(config_of(tmp_path, dataset), tmp_path)
+    assert rows.unit == "eV"
+    assert len(rows.targets) == 38
+    assert rows.datasets[0]["n_without_target"] == 2
+    rows.save(tmp_path / "rows")
+    crystals, targets, folds = open_rows(tmp_path / "rows")
+    assert crystals.content_hash == rows.crystals_hash
+    assert targets.tolist() == rows.targets.tolist()
+    assert [f.test.tolist() for f in folds] == [f.test.tolist() for f in rows.folds]
+
+
+def test_several_datasets_are_joined_and_a_test_set_is_not_trained_on(tmp_path, made_dataset):
+    for i in range(3):
+        made_dataset(30 + i, i).write(tmp_path / f"{i}.parquet")
+    paths = [str(tmp_path / f"{i}.parquet") for i in range(3)]
+    config = BenchmarkConfig.of(
+        {"data": {"dataset": paths[:2], "test": paths[2]}, "target": "energy"}
+    )
+    rows = load_rows(config, tmp_path)
+    assert len(rows.folds) == 1
+    assert rows.folds[0].train.tolist() == list(range(61))
+    assert rows.folds[0].test.tolist() == list(range(61, 93))
+    assert rows.targets[61:].tolist() == made_dataset(32, 2).numeric("energy").tolist()
+
+
+def test_a_split_trains_on_all_but_its_test_part(tmp_path, made_dataset):
+    from crystalcodec.data import split_dataset
+
+    dataset = made_dataset(50).write(tmp_path / "data.parquet")
+    fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    split = split_dataset(dataset, fractions=fractions)
+    split.write(tmp_path / "split.json")
+    config = config_of(tmp_path, dataset, data={"split": str(tmp_path / "split.json")})
+    (fold,) = load_rows(config, tmp_path).folds
+    assert set(dataset.ids[fold.test]) == set(split.parts["test"])
+    assert len(fold.train) + len(fold.test) == 50
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"data": {}}, "nothing says what is tested"),
+        ({"data": {"folds": 45}}, "30 rows do not make 45 folds"),
+        ({"data": {"folds": 2}}, "15 rows with 'energy' to train on"),
+        ({"target": "gap"}, "no column 'gap'"),
+    ],
+)
+def test_rows_that_cannot_be_divided_are_said(tmp_path, made_dataset, more, message):
+    with pytest.raises(ValueError, match=message):
+        load_rows(config_of(tmp_path, made_dataset(30), **more), tmp_path)
+
+
+def test_a_target_that_is_the_same_everywhere_is_refused(tmp_path, made_dataset):
+    dataset = made_dataset(30, flat=np.ones(30))
+    with pytest.raises(TargetError, match="the same in all training rows"):
+        load_rows(config_of(tmp_path, dataset, target="flat"), tmp_path)
+
+
+# Encoded crystals
+
+
+def test_the_matrix_holds_the_flattened_arrays_of_the_rows(made, encoded):
+    crystals, _, _ = made
+    features = Features.open(encoded[0], len(crystals))
+    rows = np.array([33, 2, 17, 155])
+    assert features.held(np.array([0, 2, 8])).tolist() == [False, True, False]
+    direct = representation_from(IRCR).encode(crystals[rows])["ircr"].reshape(4, -1)
+    np.testing.assert_array_equal(features.matrix(rows), direct)
+
+
+def test_ragged_arrays_of_rows_are_those_of_these_crystals_alone(tmp_path):
+    crystals = sample_crystals(12)
+    encode_rows({"name": "crystal_graph"}, crystals, np.arange(12), tmp_path / "g", 1.0)
+    features = Features.open(tmp_path / "g", 12)
+    rows = np.array([7, 1, 10])
+    direct = representation_from({"name": "crystal_graph"}).encode(crystals[rows])
+    taken = features.arrays(rows)
+    assert {*taken.arrays} == {*direct.arrays}
+    for name, array in direct.arrays.items():
+        np.testing.assert_array_equal(taken[name], array)
+    for axis, offsets in direct.offsets.items():
+        np.testing.assert_array_equal(taken.offsets[axis], offsets)
+
+
+def test_what_is_known_of_an_encoding(made, encoded):
+    known = encoded[1]
+    assert known["length"] == (94 + 2 + 2 + 2 + 8) * 3
+    assert (known["n"], known["n_encoded"]) == (160, 140)
+    assert known["failures"] == {"too many sites": 20}
+    assert not known["ragged"]
+
+
+def test_what_is_fitted_sees_the_training_rows_alone(made, tmp_path):
+    crystals, _, _ = made
+    rows = np.arange(6)
+    known = encode_rows({"name": "mbtr", "k": 1}, crystals, rows, tmp_path / "fitted", 1.0)
+    species = np.unique(crystals[rows].numbers)
+    assert known["representation"]["species"] == tuple(species.tolist())
+    held = [bool(np.isin(one.numbers, species).all()) for one in crystals]
+    features = Features.open(tmp_path / "fitted", len(crystals))
+    assert features.held(np.arange(len(crystals))).tolist() == held
+    assert 6 <= sum(held) < len(held)
+
+
+def test_arrays_too_large_for_the_disk_are_not_made(made, tmp_path):
+    crystals, _, fold = made
+    answer = encode_rows(IRCR, crystals, fold.train, tmp_path / "large", 1e-6)
+    assert answer["status"] == "not run"
+    assert answer["reason"].endswith("0.0 GiB on disk, above 1e-06 GiB (encoded_gib)")
+    assert not (tmp_path / "large").exists()
+
+
+def test_a_slow_encoding_is_put_off(made, tmp_path):
+    crystals, _, fold = made
+    answer = encode_rows(IRCR, crystals, fold.train, tmp_path / "slow", 1.0, patience=0.0)
+    assert answer["status"] == "deferred"
+    assert answer["estimate"] > 0
+    assert not (tmp_path / "slow").exists()
+
+
+def test_models_say_what_they_fit():
+    picture, graph = (representation_from({"name": n}) for n in ("unimat", "crystal_graph"))
+    assert misfit(picture, "mlp") is misfit(picture, "ridge") is misfit(graph, "cgcnn") is None
+    assert "wanted one array" in misfit(picture, "cnn1d")
+    assert "graph" in misfit(picture, "cgcnn")
+    assert "another length" in misfit(graph, "random_forest")
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("ircr", [{"name": "ircr"}]),
+        ("ircr,ftcp:max_sites=40", [{"name": "ircr"}, {"name": "ftcp", "max_sites": 40}]),
+        ("a:x=1,y=[2, 3],b", [{"name": "a", "x": 1, "y": [2, 3]}, {"name": "b"}]),
+        ("a:kind=text,on=true", [{"name": "a", "kind": "text", "on": True}]),
+    ],
+)
+def test_names_with_parameters(text, entries):
+    assert parse_names(text) == entries
+
+
+@pytest.mark.parametrize("text", ["x=1", "a:x", "a:=3"])
+def test_parameters_without_name_or_value_are_refused(text):
+    with pytest.raises(ConfigError, match="wanted NAME"):
+        parse_names(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"representations": "icrc"}, "no representation 'icrc'; did you mean 'ircr'"),
+        ({"models": "rigde"}, "no model 'rigde'; did you mean 'ridge'"),
+        ({"sizes": [0]}, "greater than or equal to 1"),
+        ({"seeds": []}, "at least one size and one seed"),
+        ({"data": {"dataset": "a", "folds": 5, "test": "b"}}, "only one says what is tested"),
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"limits": {"cell_second": 1}}, "unknown key 'limits.cell_second'"),
+    ],
+)
+def test_wrong_configurations_are_said(values, message):
+    with pytest.raises(ConfigError, match=message):
+        BenchmarkConfig.of({"data": {"dataset": "a"}, "target": "y", **values})
+
+
+def test_all_is_every_registered_one_and_named_ones_keep_their_parameters():
+    from crystalcodec.registry import REPRESENTATIONS
+
+    config = BenchmarkConfig.of(
+        {
+            "data": {"dataset": "a"},
+            "target": "y",
+            "representations": ["all", "ircr:max_sites=40", {"name": "ircr"}],
+            "models": {"mlp": {"seeds": [0], "hidden": [8]}, "ridge": {}},
+        }
+    )
+    chosen = config.chosen_representations()
+    assert list(chosen)[: len(REPRESENTATIONS)] == list(REPRESENTATIONS)
+    assert chosen["ircr (max_sites=40)"] == {"name": "ircr", "max_sites": 40}
+    assert len(chosen) == len(REPRESENTATIONS) + 1
+    assert list(config.chosen_models()) == ["ridge", "mlp"]  # the cheap ones first
+    assert config.chosen_models()["mlp"].settings == {"hidden": [8]}
+
+
+# Mean and spread
+
+
+def made_cell(fold, seed, mae, label="a", status="finished"):
+    return {
+        "label": label,
+        "status": status,
+        "identity": {"model": "ridge", "size": "all", "fold": fold, "seed": seed},
+        "n_train": 80 + fold,
+        **dict.fromkeys(("rmse", "r2", "mae_held"), mae),
+        **dict.fromkeys(("search_seconds", "train_seconds", "predict_seconds"), 1.0),
+        **dict.fromkeys(("peak_memory", "n_train_not_held", "n_test_not_held"), 0),
+        "mae": mae,
+    }
+
+
+def test_spread_is_over_seeds_of_one_fold():
+    (row,) = summarise([made_cell(0, seed, mae) for seed, mae in enumerate((1, 2, 6))], {}, 1)
+    assert row["mae"] == 3
+    assert row["mae_std"] == pytest.approx(np.sqrt(7))
+    assert row["complete"]
+
+
+def test_spread_is_over_folds_each_the_mean_of_its_seeds():
+    cells = [made_cell(0, 0, 1), made_cell(0, 1, 3), made_cell(1, 0, 6)]
+    (row,) = summarise(cells, {}, 2)
+    assert row["mae"] == 4  # of 2 and 6, not of 1, 3 and 6
+    assert row["mae_std"] == pytest.approx(np.sqrt(8))
+    assert (row["n_cells"], row["n_finished"], row["n_train"]) == (3, 3, 81)
+
+
+def test_a_row_that_lacks_a_fold_is_not_complete():
+    (row,) = summarise([made_cell(0, 0, 1), made_cell(1, 0, 9, status="failed")], {}, 2)
+    assert not row["complete"]
+    assert (row["n_cells"], row["n_finished"]) == (2, 1)
