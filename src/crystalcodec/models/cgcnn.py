@@ -105,7 +105,8 @@ class CGCNN(Predictor):
         first = counts.cumsum(0) - counts
         edges = arrays["edges"] + first[arrays["edges_crystals"], None]
         apart = (arrays["distances"][:, None] - self.centres) / self.step
-        gaussians = torch.exp(-(apart**2))
+        # Beyond e^-60 nothing is told, and numbers too small for float32 make products crawl.
+        gaussians = torch.exp(-apart.square().clamp(max=60.0))
         given = arrays["node_features"] if self.named_features else arrays["numbers"]
         sites = self.start(given)
         for convolution in self.convolutions:

@@ -20,6 +20,7 @@ from crystalcodec.representations.base import (
     RepresentationError,
 )
 from crystalcodec.representations.composition.pooling import element_parts
+from crystalcodec.representations.parameters import misfit
 
 __all__ = ["Composition", "one_hot"]
 
@@ -71,6 +72,8 @@ class Composition(Representation):
     discover: bool = False
 
     def __post_init__(self) -> None:
+        if wrong := misfit(type(self), vars(self)):
+            raise RepresentationError(wrong)
         object.__setattr__(self, "elements", tuple(self.elements))
         if self.values not in _VALUES:
             raise RepresentationError(

@@ -26,6 +26,7 @@ from crystalcodec.representations.composition.missing import (
 )
 from crystalcodec.representations.composition.pooling import checked_pooling, element_parts, pool
 from crystalcodec.representations.element_tables import ELEMENT_TABLES, ElementTable, element_table
+from crystalcodec.representations.parameters import misfit
 
 __all__ = ["ElementEmbedding"]
 
@@ -86,6 +87,10 @@ class ElementEmbedding(Representation):
     missing: str = "error"
 
     def __post_init__(self) -> None:
+        if isinstance(self.pooling, str):
+            object.__setattr__(self, "pooling", (self.pooling,))
+        if wrong := misfit(type(self), vars(self)):
+            raise RepresentationError(wrong)
         if self.table not in ELEMENT_TABLES:
             raise RepresentationError(
                 f"no table {self.table!r}{did_you_mean(self.table, [*ELEMENT_TABLES])}"

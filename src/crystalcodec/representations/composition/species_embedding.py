@@ -109,22 +109,26 @@ class SpeciesEmbedding(Representation):
     max_formula_atoms: int = 60
 
     def __post_init__(self) -> None:
+        if isinstance(self.pooling, str):
+            object.__setattr__(self, "pooling", (self.pooling,))
+        if isinstance(self.oxidation_states, Mapping):
+            object.__setattr__(self, "oxidation_states", tuple(self.oxidation_states.items()))
+        if wrong := misfit(type(self), vars(self)):
+            raise RepresentationError(wrong)
         if self.table not in SPECIES_TABLES:
             raise RepresentationError(
                 f"no table {self.table!r}{did_you_mean(self.table, [*SPECIES_TABLES])}"
             )
         object.__setattr__(self, "pooling", checked_pooling(self.pooling))
         check_missing(self.missing)
-        given = self.oxidation_states
-        pairs = [*(given.items() if isinstance(given, Mapping) else given)]
-        for symbol, state in pairs:
+        for symbol, state in self.oxidation_states:
             known = range(-LARGEST_STATE, LARGEST_STATE + 1)
             if symbol not in ATOMIC_NUMBERS or state not in known:
                 raise RepresentationError(
                     f"oxidation state {state!r} of {symbol!r}: wanted an element and a whole "
                     f"number from -{LARGEST_STATE} to {LARGEST_STATE}"
                 )
-        object.__setattr__(self, "oxidation_states", tuple((s, int(state)) for s, state in pairs))
+        object.__setattr__(self, "oxidation_states", tuple(map(tuple, self.oxidation_states)))
         if len(dict(self.oxidation_states)) < len(self.oxidation_states):
             raise RepresentationError(f"an element is named twice: {self.oxidation_states}")
         if self.max_formula_atoms < 1:

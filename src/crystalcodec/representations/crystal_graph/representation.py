@@ -42,6 +42,7 @@ from crystalcodec.representations.neighbors import (
     nearest_neighbors,
     neighbors_within,
 )
+from crystalcodec.representations.parameters import misfit
 
 __all__ = ["CrystalGraph"]
 
@@ -150,6 +151,8 @@ class CrystalGraph(InvertibleRaggedRepresentation):
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
+        if wrong := misfit(type(self), vars(self)):
+            raise RepresentationError(wrong)
         for name in ("node_features", "edge_features", "global_features"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_name("neighbors", self.neighbors, _RULES)

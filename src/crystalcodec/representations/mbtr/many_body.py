@@ -23,6 +23,7 @@ from crystalcodec.representations.mbtr.blocks import Blocks, Elements
 from crystalcodec.representations.mbtr.counting import spectra_of
 from crystalcodec.representations.mbtr.pairs import crowded
 from crystalcodec.representations.mbtr.terms import Term
+from crystalcodec.representations.parameters import misfit
 
 __all__ = ["ManyBody"]
 
@@ -68,6 +69,18 @@ class ManyBody(Representation):
     normalize_gaussians: bool = True
 
     def __post_init__(self) -> None:
+        # A grid of another length is told of by its term, which knows what its numbers are.
+        told = {"k1_grid", "k2_grid", "k3_grid"}
+        wrong = misfit(
+            type(self),
+            {
+                name: value
+                for name, value in vars(self).items()
+                if name not in told or not isinstance(value, list | tuple) or len(value) == 4
+            },
+        )
+        if wrong:
+            raise RepresentationError(wrong)
         orders = (self.k,) if isinstance(self.k, int) else tuple(self.k)
         if not orders or len({*orders}) < len(orders) or not {*orders} <= {1, 2, 3}:
             raise RepresentationError(f"k is {self.k}: wanted 1, 2 or 3, or several of them")

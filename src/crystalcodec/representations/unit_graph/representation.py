@@ -17,6 +17,7 @@ from crystalcodec.representations.base import (
     RaggedRepresentation,
     RepresentationError,
 )
+from crystalcodec.representations.parameters import misfit
 from crystalcodec.representations.unit_graph.units import (
     Units,
     anions_of,
@@ -106,6 +107,8 @@ class UnitGraph(RaggedRepresentation):
     without_anions: Literal["sites", "refuse"] = "sites"
 
     def __post_init__(self) -> None:
+        if wrong := misfit(type(self), vars(self)):
+            raise RepresentationError(wrong)
         if not 0 < self.cutoff < np.inf:
             raise RepresentationError(f"cutoff is {self.cutoff}, wanted a distance in Å above 0")
         if not self.bond_factor >= 1:

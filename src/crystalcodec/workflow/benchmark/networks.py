@@ -34,7 +34,8 @@ class Network:
 
     Settings are parameters of the model and of the training, and ``seen``: crystals that pass
     through the network in all epochs together, which gives the epochs (5 to 300) where no
-    ``epochs`` are set. Learnt is the standardised target, with the absolute error.
+    ``epochs`` are set; ``precision`` of the training, as Fabric names it. Learnt is the
+    standardised target, with the absolute error.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Network:
         torch.manual_seed(seed)
         _quiet()
         model, training = _divided(settings)
+        precision = training.pop("precision", "32-true")
         seen = float(training.pop("seen", 150_000)) * (_SEARCH_SHARE if searching else 1)
         if "epochs" not in training:
             training["epochs"] = int(np.clip(round(seen / len(rows)), *_EPOCHS))
@@ -88,7 +90,7 @@ class Network:
         ragged = ragged_arrays(features.representation)
         scaling = fit_scaling(encoded.arrays, "standardise", "entry", ragged, predictor.unscaled)
         accelerator = "gpu" if device == "cuda" else device
-        fabric = Fabric(accelerator=accelerator, devices=1)
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         mean, std = float(targets.mean()), float(targets.std()) or 1.0
         wanted = ((targets - mean) / std).astype(np.float32)[:, None]
         samples = encode_samples(
@@ -175,7 +177,7 @@ def _divided(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters of the model, and of the training."""
     from crystalcodec.workflow.config import TrainingConfig
 
-    trained = {*TrainingConfig.model_fields, "seen"}
+    trained = {*TrainingConfig.model_fields, "seen", "precision"}
     training = {**_TRAINING, **{k: v for k, v in settings.items() if k in trained}}
     return {k: v for k, v in settings.items() if k not in trained}, training
 
