@@ -279,19 +279,24 @@ def _names(found: Iterable[Representation]) -> str:
 
 
 def _link(representation: Representation) -> str:
-    """The name, linked to the page whose title names it or its class."""
-    name = representation.name
-    words = {name, name.replace("_", " "), type(representation).__name__}
-    for path in sorted(PAGE.parent.glob("*.md")):
-        title = path.read_text().partition("\n")[0].lower()
-        if path != PAGE and (path.stem == name or any(word.lower() in title for word in words)):
+    """The name, linked to the page whose title names it or its class, else that tells of it."""
+    name, kind = representation.name, type(representation).__name__
+    words = {name, name.replace("_", " "), kind}
+    told = re.compile(rf"`{kind}`|import .*\b{kind}\b")
+    pages = {path: path.read_text() for path in sorted(PAGE.parent.glob("*.md")) if path != PAGE}
+    for path, text in pages.items():
+        title = text.partition("\n")[0].lower()
+        if path.stem == name or any(word.lower() in title for word in words):
+            return f"[`{name}`]({path.name})"
+    for path, text in pages.items():
+        if told.search(text):
             return f"[`{name}`]({path.name})"
     return f"`{name}`"
 
 
 def _first_sentence(representation: Representation) -> str:
     text = (type(representation).__doc__ or "").partition("\n")[0]
-    return text.rstrip(".")
+    return re.sub(r":\w+:(`[^`]+`)", r"\1", text).rstrip(".")
 
 
 def _shapes(representation: Representation) -> str:

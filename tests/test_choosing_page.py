@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,20 @@ def script():
 
 def test_the_page_is_what_the_script_makes(script):
     assert script.PAGE.read_text() == script.page(), "run scripts/make_choosing_page.py"
+
+
+def test_every_representation_has_a_page_of_its_own_or_of_its_kind(script):
+    text = script.page(Path("/nonexistent"))
+    pages = {
+        name: re.search(rf"^\| \[`{name}`\]\((\w+\.md)\)", text, re.MULTILINE)
+        for name in REPRESENTATIONS
+    }
+    assert [name for name, link in pages.items() if link is None] == []
+    assert pages["sine_matrix"][1] == "site_matrices.md"
+    assert pages["element_embedding"][1] == "composition.md"
+    assert pages["site_acsf"][1] == "soap.md"
+    assert pages["density_slices"][1] == "slices.md"
+    assert ":class:" not in text
 
 
 def test_every_representation_stands_in_every_table_of_the_registry(script):

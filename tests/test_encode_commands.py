@@ -187,6 +187,18 @@ def test_arrays_of_a_dataset(tmp_path):
     assert round_trip_errors(crystals[encoded.index], back.crystals).max() < 1e-5
 
 
+def test_graphs_in_a_folder_come_back(tmp_path, monkeypatch):
+    """Ragged arrays, whose offsets are cut with them, in pieces of a few crystals."""
+    monkeypatch.setattr("crystalcodec.workflow.encoded_files._PIECE", 4)
+    crystals = prototypes()[:30:3]
+    crystals.write(tmp_path / "d.parquet")
+    said("encode", tmp_path / "d.parquet", "--to", "crystal_graph", "-o", tmp_path / "graphs")
+    said("decode", tmp_path / "graphs", "-o", tmp_path / "back.parquet")
+    back = Dataset.read(tmp_path / "back.parquet")
+    assert back.ids.tolist() == crystals.ids.tolist()
+    assert round_trip_errors(crystals.crystals, back.crystals).max() < 1e-4
+
+
 def test_pictures_may_be_arrays_and_arrays_no_pictures(cifs, tmp_path):
     said("encode", "--to", "postcard", "--as", "arrays", cifs, "-o", tmp_path / "a")
     assert load_encoded(tmp_path / "a")[1]["postcard"].shape == (5, 8, 5)

@@ -15,7 +15,7 @@ from crystalcodec.io.png import read_png
 from crystalcodec.plots.arrays import tiles
 from crystalcodec.plots.representations import show
 from crystalcodec.plots.structures import draw_structure, element_colours
-from crystalcodec.registry import REPRESENTATIONS, UnknownNameError
+from crystalcodec.registry import REPRESENTATIONS, MissingExtraError, UnknownNameError
 from crystalcodec.representations.base import Field, Representation, RepresentationError
 from crystalcodec.representations.images import ImageRepresentation
 from crystalcodec.representations.ircr import IRCR
@@ -48,6 +48,18 @@ def test_a_refusal_is_said_in_words():
     found = texts(figure)
     assert "refused: too many sites" in found
     assert "2 sites, at most 1 fit (max_sites)" in found
+
+
+def test_a_package_that_is_missing_is_said_on_its_card_alone(monkeypatch):
+    """The package may be what knows the shapes, as with tables of elements."""
+
+    class Needy(Shaped):
+        def _encode(self, crystals):
+            raise MissingExtraError("something is not installed: pip install 'crystalcodec[x]'")
+
+    found = texts(show(SALT, [Needy((3,)), IRCR()]))
+    assert "refused: package not installed" in found
+    assert "144 × 3" in found
 
 
 def test_the_picture_is_written_and_the_same_each_time(tmp_path):
@@ -113,6 +125,24 @@ def test_any_array_becomes_pictures(monkeypatch, shape, layout, n, of):
     found = tiles(Shaped(shape), {"shaped": np.ones(shape)})
     assert len(found) == n
     assert {tile.pixels.shape for tile in found} == {of}
+
+
+@pytest.mark.parametrize("n", [4, 7, 8, 11])
+def test_few_numbers_are_written_within_their_place(n):
+    """A row of eight numbers reached over the edge of the card."""
+    figure = show(SALT, [Shaped((n,), 17.25)])
+    [written] = [t for axes in figure.axes for t in axes.texts if "17.25" in t.get_text()]
+    rows = [row.split() for row in written.get_text().split("\n")]
+    assert sum(map(len, rows)) == n
+    assert max(map(len, rows)) <= 4
+
+
+def test_one_row_of_many_numbers_is_a_line():
+    for shape in [(100,), (1, 100), (100, 1)]:
+        [tile] = tiles(Shaped(shape), {"shaped": np.ones(shape, np.float32)})
+        assert tile.line, shape
+    [tile] = tiles(Shaped((2, 50)), {"shaped": np.ones((2, 50), np.float32)})
+    assert not tile.line
 
 
 def test_any_array_is_drawn():

@@ -200,7 +200,7 @@ def test_several_arrays_are_joined_in_the_order_of_the_names():
     encoder = CrystalEncoder(CellAndCounts()).fit(CRYSTALS)
     rows = encoder.transform(CRYSTALS)
     assert encoder.get_feature_names_out().tolist() == [
-        "cell_0_0", "cell_0_1", "cell_0_2", "cell_1_0", "cell_1_1", "cell_1_2", "n_sites_",
+        "cell_0_0", "cell_0_1", "cell_0_2", "cell_1_0", "cell_1_1", "cell_1_2", "n_sites",
     ]  # fmt: skip
     assert rows.dtype == np.float32
     assert np.allclose(rows[:, :6], CRYSTALS.cell_parameters, rtol=1e-6)

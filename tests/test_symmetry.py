@@ -7,8 +7,15 @@ import pytest
 import spglib
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.data import prototype_labels
 from crystalcodec.geometry import lattices_from_cell_parameters
-from crystalcodec.symmetry import SymmetryError, space_group_numbers
+from crystalcodec.symmetry import (
+    SymmetryError,
+    moyo_datasets,
+    prototype_label,
+    space_group_numbers,
+    wyckoff_letters,
+)
 from crystalcodec.testing import sample_crystals
 
 
@@ -58,3 +65,27 @@ def test_a_flat_cell_has_none_and_comes_to_an_end():
 def test_a_tolerance_that_is_none_raises(symprec):
     with pytest.raises(SymmetryError, match="wanted a positive number"):
         space_group_numbers(sample_crystals(1), symprec=symprec)
+
+
+def test_a_crystal_that_has_its_symmetry_only_just_is_a_failure():
+    # Cinnabar-like HgSe whose atoms stand up to 0.004 Å beside their symmetric places.
+    only_just = Crystals.single(
+        [[4.418924, 0, -0.001956], [-2.209323, 3.831122, 0.003622], [0, 0, 9.901605]],
+        [
+            [0.72134936, 0.72177565, 0.9999193],
+            [0.27837831, 0.99990134, 0.66659201],
+            [0.99999654, 0.27791316, 0.33326003],
+            [0.49376044, 0.49372573, 0.4999329],
+            [0.50594695, 0.00020443, 0.16656807],
+            [0.00056839, 0.50647869, 0.83352668],
+        ],
+        [80, 80, 80, 34, 34, 34],
+    )
+    [found] = moyo_datasets(only_just)
+    with pytest.raises(ValueError, match="tolerance"):
+        found.normalizer_wyckoff_positions()
+    assert wyckoff_letters(only_just) == [None]
+    assert prototype_label(found) is None
+    labels, failures = prototype_labels(only_just)
+    assert labels == [None]
+    assert [f.reason for f in failures] == ["symmetry not found"]

@@ -167,11 +167,11 @@ def wyckoff_letters(
         # Atoms of the standardized cell come in groups, one of each atom of the primitive one.
         copies = len(found.std_cell.numbers) // len(found.prim_std_cell.numbers)
         places = [place * copies for place in found.mapping_std_prim]
-        _, best = min(
+        choices = [
             (parts, tuple(positions[place].letter for place in places))
             for parts, positions in _choices(found)
-        )
-        letters.append(best)
+        ]
+        letters.append(min(choices)[1] if choices else None)
     return letters
 
 
@@ -186,9 +186,15 @@ def pearson_symbols(
     return [None if isinstance(one, str) else str(one.pearson_symbol) for one in found]
 
 
-def prototype_label(symmetry: Any) -> str:
-    """The label of a structure prototype, such as ``AB_225_a_b``, from a ``MoyoDataset``."""
-    parts = min(parts for parts, _ in _choices(symmetry))
+def prototype_label(symmetry: Any) -> str | None:
+    """The label of a structure prototype, such as ``AB_225_a_b``, from a ``MoyoDataset``.
+
+    None where moyopy gives up on the Wyckoff positions of other choices of origin and axes.
+    """
+    choices = [parts for parts, _ in _choices(symmetry)]
+    if not choices:
+        return None
+    parts = min(choices)
     amounts = [amount for amount, _ in parts]
     return "_".join([_anonymous(amounts), str(symmetry.number), *(text for _, text in parts)])
 
@@ -196,11 +202,16 @@ def prototype_label(symmetry: Any) -> str:
 def _choices(symmetry: Any) -> Iterator[tuple[list[tuple[int, str]], Any]]:
     """Amount and letters of each anonymous element, and position of each atom, by choice of axes.
 
-    The choices are those of the Euclidean normalizer of the space group.
+    The choices are those of the Euclidean normalizer of the space group; none where moyopy does
+    not find the positions of all of them, as for a crystal that has its symmetry only just.
     """
     numbers = symmetry.std_cell.numbers
     amounts = Counter(numbers)
-    for _, positions in symmetry.normalizer_wyckoff_positions().coset_representatives:
+    try:
+        found = symmetry.normalizer_wyckoff_positions().coset_representatives
+    except ValueError:
+        return
+    for _, positions in found:
         atoms = Counter(
             (number, position.letter, position.multiplicity)
             for number, position in zip(numbers, positions, strict=True)

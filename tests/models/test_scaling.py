@@ -68,6 +68,13 @@ def test_minmax_of_training_crystals_is_in_the_unit_interval(n, centre, spread):
     assert scaled.max() <= 1 + 1e-6
 
 
+def test_entries_too_small_to_divide_by_become_zero():
+    """The tails of Gaussians far from every distance: below the normal numbers of float32."""
+    array = np.array([[0.0, 1.0], [1e-40, 3.0]], np.float32)
+    scaling = fit_scaling({"x": array}, "minmax", "entry")
+    assert scaling.apply({"x": array})["x"].tolist() == [[0, 0], [0, 1]]
+
+
 def test_through_arrays_bit_for_bit():
     scaling = fit_scaling(ARRAYS, "standardise")
     again = Scaling.from_arrays(scaling.kind, scaling.per, scaling.to_arrays())

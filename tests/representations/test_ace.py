@@ -342,6 +342,22 @@ def test_the_element_of_the_centre_enters_as_a_factor():
     np.testing.assert_allclose(centred, np.hstack([plain * own[:, :1], plain * own[:, 1:]]))
 
 
+def test_names_of_channels_of_the_centre_are_those_of_their_columns():
+    crystals = sample_crystals(4, seed=2)
+    alike = SiteACE(**SMALL, centers="alike")
+    centred = SiteACE(**SMALL, centers="channels")
+    plain = dict(
+        zip(alike.feature_names(), invariants(crystals, **SMALL, centers="alike").T, strict=True)
+    )
+    found = dict(zip(centred.feature_names(), invariants(crystals, **SMALL).T, strict=True))
+    weights = channel_weights("properties", 4, (), 0)[crystals.numbers].T
+    own = dict(zip(centred.channel_names, weights, strict=True))
+    assert len(found) == 4 * len(plain)
+    for name, values in found.items():
+        product_name, channel = name.split("_center_")
+        np.testing.assert_allclose(values, plain[product_name] * own[channel], rtol=1e-12)
+
+
 def test_isolated_atoms_have_zeros():
     alone = Crystals.single(np.eye(3) * 20, [[0.3, 0.1, 0.2]], [18])
     encoded = ACE().encode(Crystals.concatenate([sample_crystals(2), alone]))

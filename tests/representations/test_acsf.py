@@ -131,6 +131,11 @@ def test_species_are_found_and_others_refused():
         ({"g2_params": ((1.0,),)}, "g2_params is"),
         ({"g2_params": ((0.0, 1.0),)}, "each η positive"),
         ({"g4_params": ((-1.0, 1.0, 1.0),)}, "each η positive"),
+        ({"g2_params": ((1.0, float("nan")),)}, "finite numbers"),
+        ({"g3_params": (float("nan"),)}, "finite numbers"),
+        ({"g5_params": ((0.01, 1.5, 1.0),)}, "ζ is 1.5"),
+        ({"g4_params": ((0.01, 0.0, 1.0),)}, "ζ is 0"),
+        ({"g4_params": ((0.01, 1.0, 2.0),)}, "λ 2"),
         ({"species": ("O", "H")}, "H, O"),
     ],
 )

@@ -290,6 +290,31 @@ def test_a_part_without_an_anchor_is_refused_and_two_anchors_too():
     assert failure.reason == "too many anchors"
 
 
+@pytest.mark.parametrize(
+    "cuts", [[1, 24], [0, 23], [0, 25], [0], [0, 24, 24], [0.0, 24.0]], ids=str
+)
+def test_offsets_that_do_not_cut_the_rows_are_refused(cuts):
+    encoded = CrystalGraph().encode(ROCKSALT)
+    assert encoded.offsets["edges"].tolist() == [0, 24]
+    wrong = dataclasses.replace(encoded, offsets={**encoded.offsets, "edges": np.array(cuts)})
+    with pytest.raises(RepresentationError, match=r"offsets|shape"):
+        CrystalGraph().decode(wrong)
+
+
+def test_an_element_that_pymatgen_has_no_radius_of_is_a_failure():
+    strange = Crystals.single(np.eye(3) * 5, [[0, 0, 0], [0.5, 0.5, 0.5]], [118, 95])
+    encoded = CrystalGraph(neighbors="crystal_nn").encode(Crystals.concatenate([strange, ROCKSALT]))
+    assert [(f.index, f.reason) for f in encoded.failures] == [(0, "no local environment")]
+    assert encoded.index.tolist() == [1]
+
+
+def test_gaussians_have_names_of_their_own():
+    graph = CrystalGraph(edge_features=("gaussians",), cutoff=12.0, gaussian_step=0.02)
+    names = graph.edge_feature_names
+    assert len({*names}) == len(names) == 601
+    assert names[511] == "gaussian_10.22"
+
+
 @pytest.mark.parametrize(("rule", "counts"), [("voronoi", {6, 18}), ("crystal_nn", {6})])
 def test_local_environments_by_pymatgen(rule, counts):
     # A cubic Voronoi cell has 6 faces; touching corners and edges may count for 12 more.

@@ -214,3 +214,17 @@ def test_isolated_sites_have_none_and_far_ones_are_found():
     assert len(neighbors_within(alone, 12.0)) == 0
     assert len(nearest_neighbors(alone, 12, cutoff=8.0)) == 0
     assert nearest_neighbors(alone, 6).distances.tolist() == [40.0] * 6
+
+
+def test_a_shell_that_the_first_reach_cuts_is_taken_whole():
+    # The reach that is tried first, in a cell of 20 Å with three sites, for one neighbour.
+    reach = 1.15 * (3 * 2 * 8000 / 3 / (4 * np.pi)) ** (1 / 3)
+    near, far = (np.full(3, (reach + apart) / np.sqrt(3) / 20) for apart in (-3e-5, 3e-5))
+    crystal = Crystals.single(np.eye(3) * 20, [[0, 0, 0], -far, near], [1, 2, 3])
+    both = nearest_neighbors(crystal, 1, ties="kept", tie_tolerance=1e-4)
+    np.testing.assert_array_equal(both.neighbors[both.centers == 0], [1, 2])
+    # Of equally near ones the first site, also where it lies a little further.
+    one = nearest_neighbors(crystal, 1, tie_tolerance=1e-4)
+    np.testing.assert_array_equal(one.neighbors[one.centers == 0], [1])
+    exactly = nearest_neighbors(crystal, 1, ties="kept")
+    np.testing.assert_array_equal(exactly.neighbors[exactly.centers == 0], [2])

@@ -135,6 +135,18 @@ def test_elements_without_channel_are_refused():
     assert "Cu" in encoded.failures[0].detail
 
 
+@pytest.mark.parametrize("partial", [False, True])
+def test_sites_at_one_place_are_refused_and_others_held(partial):
+    twice = Crystals.single(np.eye(3) * 4, [[0, 0, 0], [1 - 1e-6, 0, 0], [0.5, 0.5, 0.5]], [11] * 3)
+    rdf = RadialDistribution(partial=partial).fit(Crystals.concatenate([SALT, twice]))
+    encoded = rdf.encode(Crystals.concatenate([twice, SALT]))
+    assert [(f.index, f.reason) for f in encoded.failures] == [(0, "sites at one place")]
+    assert np.isfinite(encoded["radial_distribution"]).all()
+    np.testing.assert_array_equal(
+        encoded["radial_distribution"], rdf.encode(SALT)["radial_distribution"]
+    )
+
+
 def test_channels_wait_for_their_elements():
     with pytest.raises(RepresentationError, match="fit"):
         RadialDistribution(partial=True).encode(SALT)

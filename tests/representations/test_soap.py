@@ -196,6 +196,14 @@ def test_hidden_centre_and_weights_by_distance():
         assert np.abs(spectra(weighted, crystals) - plain).max() > 1e-2 * plain.max()
 
 
+def test_atoms_beyond_the_end_of_the_weight_do_not_count():
+    alone = Crystals.single(np.eye(3) * 50, [[0.2, 0.9, 0.4]], [17])
+    pair = Crystals.single(np.eye(3) * 50, [[0.2, 0.9, 0.4], [0.24, 0.9, 0.4]], [17, 17])
+    for r0, seen in ((1.9, False), (2.5, True)):
+        soap = SOAP(("Cl",), **SMALL, weighting="poly", weighting_r0=r0)
+        assert (spectra(soap, pair) == pytest.approx(spectra(soap, alone), rel=1e-6)) is not seen
+
+
 def test_weights_of_species_tell_elements_apart_under_mu2():
     one, other = salts()[0], Crystals.single(salts().lattices[0], [[0.5] * 3, [0, 0, 0]], [11, 17])
     lithium = Crystals.single(salts().lattices[0], [[0, 0, 0], [0.5] * 3], [17, 17])
@@ -240,6 +248,9 @@ def test_size_is_known_before_anything_is_made(monkeypatch):
         ({"species": ("Xx",)}, "symbols of elements"),
         ({"species_weights": (1.0,)}, "1 species_weights for 0 species"),
         ({"central_weight": -1.0}, "central_weight is -1.0"),
+        ({"species": ("Na",), "species_weights": (float("nan"),)}, "finite"),
+        ({"weighting": "poly", "weighting_r0": 0.0}, "weighting_r0 is 0"),
+        ({"weighting": "pow", "weighting_d": 0.0}, "weighting_d is 0"),
     ],
 )
 def test_wrong_parameters_are_told(parameters, message):

@@ -257,7 +257,7 @@ def test_other_parameters_conform_too(parameters):
         ({"missing": "drop"}, "wanted one of error, zero, mean"),
         ({"oxidation_states": {"Xx": 1}}, "oxidation state 1 of 'Xx'"),
         ({"oxidation_states": (("Na", 12),)}, "from -9 to 9"),
-        ({"oxidation_states": (("Na", 1.5),)}, "from -9 to 9"),
+        ({"oxidation_states": (("Na", 1.5),)}, "a whole number"),
         ({"oxidation_states": (("Na", 1), ("Na", 2))}, "named twice"),
         ({"max_formula_atoms": 0}, "wanted 1 up"),
     ],

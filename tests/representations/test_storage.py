@@ -296,3 +296,15 @@ def test_every_default_config_survives_json(name):
 def test_no_crystals_in_a_batch_of_none(tmp_path):
     with EncodedWriter(tmp_path / "e", SMALL) as writer:
         assert writer.write(Crystals.empty()) == []
+
+
+def test_arrays_larger_than_the_disk_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    class Usage:
+        free = 10 * 144 * 3 * 4 - 1
+
+    monkeypatch.setattr("crystalcodec.representations.storage.disk_usage", lambda place: Usage)
+    crystals = sample_crystals(10)
+    save_encoded(tmp_path / "nine", IRCR(), [crystals[:9]])
+    with pytest.raises(StorageError, match=r"ircr of 10 crystals takes .* of the disk of .*ten"):
+        save_encoded(tmp_path / "ten", IRCR(), [crystals])
+    assert not (tmp_path / "ten").exists()

@@ -93,6 +93,31 @@ def test_vectors_follow_from_shifts_and_both_ways_are_there():
             assert there[(b, a, *(-x for x in shift))] == n
 
 
+def test_units_share_as_many_ligands_as_lie_at_one_place():
+    crystals = Crystals.concatenate([ZNS, IRON, sample_crystals(12)])
+    graph = UnitGraph(cutoff=4.0).encode(crystals)
+    n_shared = 0
+    for i in range(len(crystals)):
+        part = {
+            axis: slice(*graph.offsets[axis][i : i + 2].tolist())
+            for axis in ("members", "unit_edges")
+        }
+        unit, vectors = graph["members"][part["members"], 0], graph["member_vectors"]
+        # The first member of a unit is its centre.
+        ligand = np.diff(unit, prepend=-1) == 0
+        unit, vectors = unit[ligand], vectors[part["members"]][ligand]
+        for (one, other), apart, shared in zip(
+            graph["unit_edges"][part["unit_edges"]].tolist(),
+            graph["unit_vectors"][part["unit_edges"]],
+            graph["shared"][part["unit_edges"]].tolist(),
+            strict=True,
+        ):
+            gaps = vectors[unit == one][:, None] - vectors[unit == other] - apart
+            assert (np.linalg.norm(gaps, axis=2) < 1e-3).sum() == shared
+            n_shared += 1
+    assert n_shared > 100
+
+
 def test_shared_ligands_are_those_in_both_units():
     graph = UnitGraph().encode(CSCL)
     lattice = CSCL.lattices[0]
@@ -138,3 +163,14 @@ def test_wrong_parameters_are_told(parameters):
 
 def test_other_parameters_conform():
     check_representation(UnitGraph(without_anions="refuse", bond_factor=1.5))
+
+
+def test_anions_are_all_within_the_window_of_the_most_electronegative():
+    # Rock salt of titanium with oxygen and nitrogen, 3.44 and 3.04, half and half.
+    metals = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    places = np.concatenate([metals, np.add(metals, [0.5, 0, 0])])
+    crystal = Crystals.single(4.2 * np.eye(3), places, [22] * 4 + [8, 8, 7, 7])
+    both, oxygen = UnitGraph(anion_window=0.6).encode(crystal), UnitGraph(anion_window=0.3)
+    assert both["unit_centers"].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(both["unit_features"], [[6, 2.1, 0]] * 4, atol=1e-6)
+    assert oxygen.encode(crystal)["unit_centers"].tolist() == [0, 1, 2, 3, 6, 7]

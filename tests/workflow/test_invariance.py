@@ -20,6 +20,7 @@ from crystalcodec.representations.base import (
     RaggedRepresentation,
     Representation,
 )
+from crystalcodec.representations.minimum_distances import PDD
 from crystalcodec.testing import sample_crystals
 from crystalcodec.workflow.invariance import (
     CHANGES,
@@ -157,6 +158,15 @@ def test_rows_in_another_order_are_told_from_other_rows():
     assert verdicts(Sites()) == expected(permutation="reordered", supercell="changes")
     rows = measure_invariance([Sites()], sample_crystals(16))
     assert next(row for row in rows if row.change == "supercell").median == np.inf
+
+
+def test_rows_that_part_under_any_move_have_jumped():
+    """However little the atoms move, sites of a supercell are no longer alike."""
+    crystals = sample_crystals(6, max_sites=4).supercell(2)
+    pdd = PDD(k=1, tolerance=1e-6)
+    assert continuity(pdd, crystals) == "discontinuous"
+    rattled = next(r for r in measure_invariance([pdd], crystals) if r.change == "rattle")
+    assert (rattled.verdict, rattled.median) == ("changes", np.inf)
 
 
 def test_what_cannot_be_held_is_counted():

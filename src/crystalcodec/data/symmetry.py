@@ -81,6 +81,9 @@ def _labels(crystals: Crystals, symprec: float) -> tuple[list[str | None], list[
         if isinstance(found, str):
             labels.append(None)
             failures.append(Failure(i, "symmetry not found", found))
-        else:
-            labels.append(prototype_label(found))
+            continue
+        labels.append(prototype_label(found))
+        if labels[-1] is None:
+            told = f"moyopy finds no Wyckoff positions at symprec = {symprec:g} Å"
+            failures.append(Failure(i, "symmetry not found", told))
     return labels, failures

@@ -30,9 +30,9 @@ class ScalingError(ValueError):
 class Scaling:
     """``(x - offset) / width`` for each floating-point array of a representation.
 
-    Where an entry was the same in all training crystals its width is 0; it becomes 0, whatever it
-    is in other crystals, and comes back as the value it had in training. Arrays of whole numbers
-    (indices, categories) pass unchanged.
+    Where an entry was the same in all training crystals, or differed by less than float32 can
+    divide by (1e-38), it becomes 0, whatever it is in other crystals, and comes back as the value
+    it had in training. Arrays of whole numbers (indices, categories) pass unchanged.
 
     Parameters
     ----------
@@ -60,7 +60,9 @@ class Scaling:
         scaled = dict(arrays)
         for name, offset in self.offsets.items():
             array, width = self._of(arrays, name), self.widths[name]
-            inverse = np.divide(1, width, out=np.zeros_like(width), where=width > 0)
+            # Of a smaller width, such as that of a Gaussian's far tail, float32 has no inverse.
+            varies = width >= np.finfo(np.float32).tiny
+            inverse = np.divide(1, width, out=np.zeros_like(width), where=varies)
             scaled[name] = (array - offset) * inverse
         return scaled
 

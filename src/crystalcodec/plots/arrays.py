@@ -68,7 +68,8 @@ def tiles(representation: Representation, arrays: Mapping[str, Array]) -> list[T
         scaled = array if picture else _scaled(representation, name, array)
         if layout is None or not {"h", "w"} <= set(layout):
             few = 0 < array.size <= _FEW
-            if array.ndim == 1 and not few and array.dtype.kind == "f":
+            one_row = array.size == max(array.shape, default=0)
+            if one_row and not few and array.dtype.kind == "f":
                 found.append([Tile(scaled, label, line=True)])
                 continue
             found.append([Tile(array, label, numbers=True) if few else _flat(scaled, label)])

@@ -238,9 +238,9 @@ def _draw_card(
     style: dict[str, Any] = {"ha": "right", "va": "baseline"}
     sheet.text(left + _CARD_WIDTH - 0.12, top + 0.23, back, 7.5, color=_SOFT, **style)
     encoded, failure = _encoded(representation, crystal)
-    sizes = {name: array.shape for name, array in encoded.items()} or representation.shapes()
+    sizes = {name: array.shape for name, array in encoded.items()} or _sizes(representation)
     shapes = ", ".join(_shape(name, size, representation) for name, size in sizes.items())
-    sheet.text(inner, top + 0.31, textwrap.shorten(shapes, 52, placeholder=" …"), 7.5, color=_SOFT)
+    sheet.text(inner, top + 0.31, textwrap.shorten(shapes, 46, placeholder=" …"), 7.5, color=_SOFT)
     place = (inner, top + _HEAD, _CARD_WIDTH - 0.24, _CARD_HEIGHT - _HEAD - _FOOT - 0.06)
     if failure is None:
         _draw_tiles(sheet, tiles(representation, encoded), *place)
@@ -251,7 +251,7 @@ def _draw_card(
         sheet.text(*middle, "\n".join(reason), 9, color=_REFUSED, ha="center")
         below = middle[1] + 0.09 + 0.17 * len(reason)
         sheet.text(middle[0], below, why, 7.5, color=_SOFT, ha="center")
-    lost = textwrap.wrap(f"loses {representation.lost}", 47)
+    lost = textwrap.wrap(f"loses {representation.lost}", 46)
     if len(lost) > 4:
         lost = [*lost[:3], lost[3][:46] + " …"]
     sheet.text(inner, top + _CARD_HEIGHT - _FOOT, "\n".join(lost), 7.3, linespacing=1.25)
@@ -270,6 +270,14 @@ def _encoded(
     ragged = {name: isinstance((*s, 0)[0], str) for name, s in representation.shapes().items()}
     arrays = encoded.arrays.items()
     return {name: array if ragged[name] else array[0] for name, array in arrays}, None
+
+
+def _sizes(representation: Representation) -> dict[str, tuple[int | str, ...]]:
+    """Shapes of what was not encoded; none where a package that is not there knows them."""
+    try:
+        return representation.shapes()
+    except MissingExtraError:
+        return {}
 
 
 def _shape(name: str, shape: tuple[int | str, ...], representation: Representation) -> str:
@@ -305,8 +313,9 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
         return
     if tile.numbers:
         n = tile.pixels.size
-        table = tile.pixels.reshape(-1, 3 if n % 3 == 0 else n)
-        rows = ["  ".join(f"{round(value, 3):.4g}" for value in row) for row in table.tolist()]
+        across = 3 if n % 3 == 0 else 4 if n > 4 else n  # what fits beside another tile
+        texts = [f"{round(value, 3):.4g}" for value in tile.pixels.ravel().tolist()]
+        rows = ["  ".join(texts[start : start + across]) for start in range(0, n, across)]
         axes.text(0.5, 0.5, "\n".join(rows), fontsize=7, ha="center", va="center", color=_INK)
         return
     low, high = float(tile.pixels.min()), float(tile.pixels.max())

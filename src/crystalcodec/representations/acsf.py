@@ -41,11 +41,23 @@ class _SymmetryFunctions(SpeciesDescriptor):
         if not 0 < self.r_cut < np.inf:
             raise RepresentationError(f"r_cut is {self.r_cut} Å, wanted a positive number")
         object.__setattr__(self, "g3_params", tuple(self.g3_params))
+        if not np.isfinite(self.g3_params).all():
+            raise RepresentationError(f"g3_params are {self.g3_params}: wanted finite numbers")
         for name in ("g2_params", "g4_params", "g5_params"):
             rows = tuple(map(tuple, getattr(self, name)))
             object.__setattr__(self, name, rows)
-            if any(not 0 < row[0] < np.inf for row in rows):
-                raise RepresentationError(f"{name} are {rows}: wanted each η positive")
+            if any(row[0] <= 0 or not np.isfinite(row).all() for row in rows):
+                raise RepresentationError(
+                    f"{name} are {rows}: wanted finite numbers, each η positive"
+                )
+
+        for _, zeta, sign in (*self.g4_params, *self.g5_params):
+            if zeta < 1 or zeta != int(zeta) or abs(sign) > 1:
+                raise RepresentationError(
+                    f"ζ is {zeta:g} and λ {sign:g}: wanted ζ a whole number from 1 and λ from -1 "
+                    "to 1; for three atoms on a line rounding leaves less than nothing of 1 + "
+                    "λ cos θ, which has no other powers"
+                )
 
     @property
     def n_features(self) -> int:
@@ -108,7 +120,7 @@ class ACSF(_SymmetryFunctions):
     g3_params
         κ (1/Å) of each G3.
     g4_params, g5_params
-        η (1/Å²), ζ and λ of each G4 and G5.
+        η (1/Å²), ζ, a whole number, and λ, from -1 to 1, of each G4 and G5.
 
     Raises
     ------

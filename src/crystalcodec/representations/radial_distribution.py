@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _SIGMAS: Final = 5.0
+_MEET: Final = 1e-3  # Å; sites nearer than that lie on each other
 _PAIRS_AT_ONCE: Final = 1 << 18
 _ENTRIES_AT_ONCE: Final = 1 << 17
 
@@ -169,19 +170,25 @@ class RadialDistribution(Representation):
         return 4 * len(crystals) * self.n_channels * self.n_points
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals of elements that no channel is for."""
-        if not self.partial:
-            return []
-        strange = self._ranks()[crystals.numbers] < 0
-        faulty = np.zeros(len(crystals), bool)
-        faulty[crystals.crystal_indices[strange]] = True
-
-        def detail(i: int) -> str:
-            others = {SYMBOLS[z] for z in crystals[i].numbers} - {*self.species}
-            return f"{', '.join(sorted(others))}: not among the species"
-
+        """Crystals of elements that no channel is for, or with two sites at one place."""
         notes = FailureNotes()
-        notes.add(faulty, "element without channel", detail)
+        if self.partial:
+            strange = self._ranks()[crystals.numbers] < 0
+            notes.add(
+                _of_crystals(crystals, strange),
+                "element without channel",
+                lambda i: (
+                    ", ".join(sorted({SYMBOLS[z] for z in crystals[i].numbers} - {*self.species}))
+                    + ": not among the species"
+                ),
+            )
+        meet = np.zeros(len(crystals.numbers), bool)
+        meet[neighbors_within(crystals, _MEET, order="site").centers] = True
+        notes.add(
+            _of_crystals(crystals, meet),
+            "sites at one place",
+            f"two sites less than {_MEET:g} Å apart: g of their distance has no bounds",
+        )
         return notes.in_order()
 
     def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
@@ -254,3 +261,10 @@ class RadialDistribution(Representation):
         for end in ends.tolist():
             yield crystals[start:end]
             start = end
+
+
+def _of_crystals(crystals: Crystals, sites: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(n,) crystals of which a site is among these (n_sites_total,)."""
+    found = np.zeros(len(crystals), bool)
+    found[crystals.crystal_indices[sites]] = True
+    return found

@@ -57,10 +57,20 @@ class _PowerSpectrum(SpeciesDescriptor):
                 f"{len(self.species_weights)} species_weights for {len(self.species)} species: "
                 "give one for each of the species, which have to be given too"
             )
+        if not np.isfinite(self.species_weights).all():
+            raise RepresentationError(
+                f"species_weights are {self.species_weights}, wanted finite numbers"
+            )
         for name in ("weighting_r0", "weighting_c", "weighting_d", "weighting_m", "central_weight"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < np.inf:
                 raise RepresentationError(f"{name} is {value}, wanted a number not below 0")
+        if self.weighting_r0 == 0:
+            raise RepresentationError("weighting_r0 is 0 Å, wanted a positive number")
+        if self.weighting == "pow" and self.weighting_d == 0:
+            raise RepresentationError(
+                "weighting_d is 0, wanted above 0 with 'pow': an atom at the centre has no bounds"
+            )
 
     @property
     def n_features(self) -> int:

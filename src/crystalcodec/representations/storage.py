@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from shutil import disk_usage
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
@@ -184,11 +185,23 @@ class EncodedWriter:
             One a crystal; its position in the input where none are given.
         encode
             Encodes a piece, where the representation's own ``encode`` is to be told more.
+
+        Raises
+        ------
+        StorageError
+            Not one id for each crystal, or arrays larger than what is free on the disk.
         """
         names = [str(self.n + i) for i in range(len(crystals))] if ids is None else [*map(str, ids)]
         if len(names) != len(crystals):
             raise StorageError(f"{len(names)} ids for {len(crystals)} crystals: wanted one each")
         failures: list[Failure] = []
+        wanted, free = self._representation.n_bytes(crystals), disk_usage(self._temporary).free
+        if wanted > free:
+            raise StorageError(
+                f"{self._representation.name} of {len(crystals):,} crystals takes "
+                f"{wanted / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of the disk of {self._folder} "
+                "are free: use a smaller one, or fewer crystals"
+            )
         step = self._piece()
         for start in range(0, len(crystals), step):
             piece = crystals[start : start + step]

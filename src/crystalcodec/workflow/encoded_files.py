@@ -17,7 +17,9 @@ from crystalcodec.failures import Failure
 from crystalcodec.io.png import Picture, read_pngs
 from crystalcodec.representations.base import (
     Arrays,
+    Encoded,
     InvertibleRepresentation,
+    Representation,
     RepresentationError,
 )
 from crystalcodec.representations.images import ImageRepresentation
@@ -40,7 +42,7 @@ class Piece:
     """
 
     representation: InvertibleRepresentation | None = None
-    arrays: Arrays = field(default_factory=dict)
+    arrays: Arrays | Encoded = field(default_factory=dict)
     ids: Sequence[str] = ()
     sources: Sequence[str] = ()
     failures: Sequence[Failure] = ()
@@ -137,9 +139,24 @@ def _stored(folder: Path, wanted: Wanted) -> Iterator[Piece]:
     representation = wanted.of(stored.config(), str(folder))
     for start in range(0, len(ids), _PIECE):
         part = slice(start, start + _PIECE)
-        arrays = {name: array[part] for name, array in encoded.arrays.items()}
+        arrays = _part(stored, encoded, part)
         sources = [f"{folder}!/{one}" for one in ids[part]]
         yield Piece(representation, arrays, ids[part], sources, start=start)
+
+
+def _part(stored: Representation, encoded: Encoded, part: slice) -> Arrays | Encoded:
+    """The arrays of some crystals; ragged ones with their offsets, from 0 again."""
+    if not encoded.offsets:
+        return {name: array[part] for name, array in encoded.arrays.items()}
+    bounds = {axis: rows[part.start : part.stop + 1] for axis, rows in encoded.offsets.items()}
+    shapes = stored.shapes()
+    arrays = {}
+    for name, array in encoded.arrays.items():
+        axis = (*shapes[name], None)[0]
+        rows = slice(bounds[axis][0], bounds[axis][-1]) if isinstance(axis, str) else part
+        arrays[name] = array[rows]
+    offsets = {axis: rows - rows[0] for axis, rows in bounds.items()}
+    return Encoded(arrays, encoded.index[part], (), offsets)
 
 
 def _arrays(path: Path, wanted: Wanted) -> Iterator[Piece]:

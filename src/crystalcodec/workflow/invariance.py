@@ -241,7 +241,8 @@ def _jumps(
         _sizes(representation, *_both(representation, before, after))
         for after in (representation.encode(change(size)) for size in (_LARGE, _SMALL))
     )
-    kept = (small > _JUMP * large) & (small > _ROUNDING)
+    # Arrays of another length, infinitely far away, have jumped whatever the larger move does.
+    kept = (small > _ROUNDING) & ((small > _JUMP * large) | np.isinf(small))
     # A step that waits for a tolerance: nothing at first, then far at once.
     stepped = (small == 0) & (large > _JUMP)
     return bool((kept | stepped).any())

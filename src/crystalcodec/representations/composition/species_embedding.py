@@ -34,6 +34,7 @@ from crystalcodec.representations.composition.oxidation_states import (
 )
 from crystalcodec.representations.composition.pooling import Parts, checked_pooling, pool
 from crystalcodec.representations.element_tables import SPECIES_TABLES, species_table
+from crystalcodec.representations.parameters import misfit
 
 __all__ = ["SpeciesEmbedding"]
 

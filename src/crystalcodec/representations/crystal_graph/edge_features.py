@@ -75,7 +75,7 @@ EDGE_FEATURES: Final[
     Mapping[str, tuple[Callable[[EdgeContext], Floats], Callable[[Floats], list[str]]]]
 ] = {
     "distance": (lambda e: e.near.distances[:, None], lambda _: ["distance"]),
-    "gaussians": (_gaussians, lambda centers: [f"gaussian_{c:.3g}" for c in centers]),
+    "gaussians": (_gaussians, lambda centers: [f"gaussian_{c:.6g}" for c in centers]),
     "direction": (_directions, lambda _: ["direction_x", "direction_y", "direction_z"]),
     "cutoff_weight": (_weights, lambda _: ["cutoff_weight"]),
     "electronegativity_difference": (

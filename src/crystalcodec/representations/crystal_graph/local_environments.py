@@ -50,7 +50,8 @@ def environments(
     for i, start in enumerate(crystals.offsets[:-1].tolist()):
         try:
             found = _of_one(method, crystals[i])
-        except (ValueError, RuntimeError, ArithmeticError, LookupError) as error:
+        except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
+            # A TypeError where pymatgen has no radius of an element, and adds it none the less.
             said = " ".join(str(error).split())[:200] or type(error).__name__
             failures.append(Failure(i, "no local environment", f"{rule}: {said}"))
             continue

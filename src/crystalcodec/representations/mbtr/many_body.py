@@ -30,6 +30,7 @@ __all__ = ["ManyBody"]
 Floats = npt.NDArray[np.float64]
 Grid = tuple[float, float, int, float]
 
+_WORDS: Final = ("geometry", "weighting", "normalization")
 _NORMALIZATIONS: Final = ("none", "l2", "n_atoms", "valle_oganov")
 _ALWAYS: Final[frozenset[Invariance]] = frozenset(
     {"permutation", "translation", "rotation", "unit_cell"}
@@ -69,17 +70,14 @@ class ManyBody(Representation):
     normalize_gaussians: bool = True
 
     def __post_init__(self) -> None:
-        # A grid of another length is told of by its term, which knows what its numbers are.
-        told = {"k1_grid", "k2_grid", "k3_grid"}
-        wrong = misfit(
-            type(self),
-            {
-                name: value
-                for name, value in vars(self).items()
-                if name not in told or not isinstance(value, list | tuple) or len(value) == 4
-            },
-        )
-        if wrong:
+        # Wrong words and grids of another length are told of below, with what they should be.
+        known = {
+            name: value
+            for name, value in vars(self).items()
+            if not (isinstance(value, str) and name.endswith(_WORDS))
+            and not (isinstance(value, list | tuple) and name.endswith("grid") and len(value) != 4)
+        }
+        if wrong := misfit(type(self), known):
             raise RepresentationError(wrong)
         orders = (self.k,) if isinstance(self.k, int) else tuple(self.k)
         if not orders or len({*orders}) < len(orders) or not {*orders} <= {1, 2, 3}:
@@ -111,6 +109,8 @@ class ManyBody(Representation):
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self.terms  # noqa: B018  (a wrong parameter is told now)
+        if wrong := misfit(type(self), vars(self)):  # of the terms that there are not
+            raise RepresentationError(wrong)
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
