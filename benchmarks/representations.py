@@ -1,9 +1,9 @@
 """Every registered representation: speed, size, round trip, and memory when encoding in a stream.
 
 The crystals are the same 1,000 of MP-20 val in every benchmark, with the parameters of each
-representation at their defaults, fitted on these crystals where that is needed; nothing here is compared with a peer, which the benchmarks of
-the single representations do. Run on one thread, all of them or some by name; results are merged
-into ``results/representations.json``:
+representation at their defaults, fitted on these crystals where that is needed; nothing here is
+compared with a peer, which the benchmarks of the single representations do. Run on one thread, all
+of them or some by name; results are merged into ``results/representations.json``:
 
     python benchmarks/representations.py
     python benchmarks/representations.py ircr unimat

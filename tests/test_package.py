@@ -29,16 +29,12 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not modules_after("import crystalcodec") & {*HEAVY, "numpy"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        *(
-            [name]
-            for name in "data train predict evaluate encode decode show slices invariance similar map benchmark".split()
-        ),
-    ],
-)
+COMMANDS = """
+    data train predict evaluate encode decode show slices invariance similar map benchmark
+""".split()
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_imports_nothing_heavy(command):
     code = f"from crystalcodec.cli import app; app({[*command, '--help']!r}, standalone_mode=False)"
     assert not modules_after(code) & HEAVY
