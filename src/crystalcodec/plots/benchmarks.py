@@ -33,7 +33,7 @@ def draw_benchmark(
     if any(row["n_train"] != document["rows"][0]["n_train"] for row in document["rows"]):
         path = folder / "learning_curves.png"
         save(learning_curves(document["rows"], best, title, unit), path)
-        drawn["Mean absolute error against training rows; bars are the spread over seeds"] = path
+        drawn["Mean absolute error against training rows; bars are the spread"] = path
     dear = [row for row in best if row["encode_seconds"] and row["train_seconds"]]
     if dear:
         path = folder / "costs.png"
