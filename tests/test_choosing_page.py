@@ -14,14 +14,21 @@ from crystalcodec.registry import REPRESENTATIONS
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location(
-        "make_choosing_page", ROOT / "scripts" / "make_choosing_page.py"
-    )
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script("make_choosing_page")
+
+
+def test_the_tables_of_the_benchmark_are_what_their_script_makes():
+    tables = load_script("make_benchmark_tables")
+    assert tables.PAGE.read_text() == tables.page(), "run scripts/make_benchmark_tables.py"
 
 
 def test_the_page_is_what_the_script_makes(script):
