@@ -86,7 +86,7 @@ def write_benchmark_report(
         ),
         f"<p>{_text(', '.join(f'{k} {v}' for k, v in document['versions'].items()))}; "
         f"{_text(document['date'])}</p>",
-        f"<pre>{_text(shlex.join(document['command']))}</pre>",
+        *(f"<pre>{_text(shlex.join(command))}</pre>" for command in document["commands"]),
     ]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

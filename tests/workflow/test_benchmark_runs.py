@@ -95,6 +95,16 @@ def test_a_run_leaves_cells_results_and_a_report(finished):
     assert "someone" in page
 
 
+def test_every_command_that_had_a_part_is_kept(values, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    for command in (["second"], ["second"], ["crystalcodec", "benchmark"]):
+        run(values, folder, command=command)
+    document = json.loads((folder / "benchmark.json").read_text())
+    assert document["commands"] == [["crystalcodec", "benchmark"], ["second"]]
+    assert "<pre>second</pre>" in (folder / "benchmark.html").read_text()
+
+
 def test_what_is_there_is_not_computed_again(values, finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished[1], folder)

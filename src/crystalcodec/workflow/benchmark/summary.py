@@ -178,6 +178,12 @@ def _spread(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**figures, "n_folds": len(folds)}
 
 
+def _commands(folder: Path, command: list[str]) -> list[list[str]]:
+    """Every command that had a part in the results, in order, each once."""
+    known: list[list[str]] = (read_document(folder / "benchmark.json") or {}).get("commands", [])
+    return [*known, *([] if command in known else [command])]
+
+
 def write_results(
     folder: Path,
     config: BenchmarkConfig,
@@ -197,6 +203,7 @@ def write_results(
         "target": config.target,
         "unit": rows.unit,
         "command": list(command),
+        "commands": _commands(folder, list(command)),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": _machine(),
         "versions": _versions(),
