@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from crystalcodec.representations.powder_pattern import PowderPattern
     from crystalcodec.representations.radial_distribution import RadialDistribution
+    from crystalcodec.representations.shell_graph import ShellGraph
     from crystalcodec.representations.site_matrices import CoulombMatrix, EwaldSumMatrix, SineMatrix
     from crystalcodec.representations.slices import DensitySliceBlocks, DensitySlices
     from crystalcodec.representations.soap import SOAP, SiteSOAP
@@ -89,6 +90,7 @@ _HOMES: Final = {
     "PotentialVectors": "representations.potential_vectors",
     "PowderPattern": "representations.powder_pattern",
     "RadialDistribution": "representations.radial_distribution",
+    "ShellGraph": "representations.shell_graph",
     "SineMatrix": "representations.site_matrices",
     "SiteACE": "representations.ace",
     "SiteACSF": "representations.acsf",
@@ -133,6 +135,7 @@ __all__ = [
     "PotentialVectors",
     "PowderPattern",
     "RadialDistribution",
+    "ShellGraph",
     "SineMatrix",
     "SiteACE",
     "SiteACSF",

@@ -55,6 +55,7 @@ REPRESENTATIONS: Final[Mapping[str, str]] = {
     "species_embedding": "crystalcodec.representations.composition:SpeciesEmbedding",
     "magpie": "crystalcodec.representations.composition:Magpie",
     "crystal_graph": "crystalcodec.representations.crystal_graph:CrystalGraph",
+    "shell_graph": "crystalcodec.representations.shell_graph:ShellGraph",
     "unit_graph": "crystalcodec.representations.unit_graph:UnitGraph",
     "mbtr": "crystalcodec.representations.mbtr:MBTR",
     "sparse_mbtr": "crystalcodec.representations.mbtr:SparseMBTR",

@@ -17,7 +17,7 @@ from crystalcodec.io import to_ase
 from crystalcodec.representations.ace import ACE, SiteACE
 from crystalcodec.representations.ace.channels import channel_weights
 from crystalcodec.representations.ace.expansion import BBasis
-from crystalcodec.representations.ace.harmonics import (
+from crystalcodec.representations.harmonics import (
     invariant_coupling,
     real_spherical_harmonics,
 )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from crystalcodec.representations.ace.harmonics import (
+from crystalcodec.representations.harmonics import (
     invariant_coupling,
     real_spherical_harmonics,
 )
