@@ -71,6 +71,9 @@ MODELS: Final[Mapping[str, str]] = {
     "mlp": "crystalcodec.models.mlp:MLP",
     "cnn1d": "crystalcodec.models.cnn1d:CNN1d",
     "cgcnn": "crystalcodec.models.cgcnn:CGCNN",
+    "crystens_cnn": "crystalcodec.models.crystens_cnn:CrysTensCNN",
+    "schnet": "crystalcodec.models.schnet:SchNet",
+    "megnet": "crystalcodec.models.megnet:MEGNet",
 }
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {

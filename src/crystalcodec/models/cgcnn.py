@@ -11,11 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystalcodec.models.base import FullPrecisionLinear, ModelError, Predictor
+from crystalcodec.models.graph_sums import (
+    gaussians,
+    graph_misfit,
+    joined_edges,
+    mean_by,
+    site_start,
+    sum_by,
+)
 from crystalcodec.representations.base import Representation
 
 __all__ = ["CGCNN"]
-
-_NEEDED = ("numbers", "edges", "distances", "lattice")
 
 
 class CGCNN(Predictor):
@@ -70,11 +76,7 @@ class CGCNN(Predictor):
             raise ModelError(f"n_convolutions is {n_convolutions!r}, wanted a whole number")
         if not (longest > 0 and 0 < step <= longest):
             raise ModelError(f"longest {longest} and step {step}: wanted 0 < step <= longest, in Å")
-        features = representation.shapes().get("node_features")
-        self.named_features = features is not None
-        self.start: nn.Module = (
-            nn.Embedding(119, width) if features is None else nn.Linear(int(features[1]), width)
-        )
+        self.start, self.given = site_start(representation, width)
         self.step = step
         centres = torch.arange(0, longest + step / 2, step)
         self.register_buffer("centres", centres, persistent=False)
@@ -90,30 +92,17 @@ class CGCNN(Predictor):
     @classmethod
     def fits(cls, representation: Representation) -> str | None:
         """Graphs fit: arrays of numbers, edges and distances."""
-        there = representation.shapes()
-        missing = [name for name in _NEEDED if name not in there]
-        if missing or there["edges"][0] != "edges":
-            return f"it is no crystal graph (no {', '.join(missing) or 'ragged edges'})"
-        return None
+        return graph_misfit(representation)
 
     def forward(self, arrays: Mapping[str, Tensor]) -> Tensor:
         """(batch, n_targets) of graphs; edges count the sites of their own crystal."""
-        n_crystals = len(arrays["lattice"])
-        owner = arrays["sites_crystals"]
-        counts = torch.zeros(n_crystals, dtype=torch.long, device=owner.device)
-        counts = counts.index_add(0, owner, torch.ones_like(owner))
-        first = counts.cumsum(0) - counts
-        edges = arrays["edges"] + first[arrays["edges_crystals"], None]
-        apart = (arrays["distances"][:, None] - self.centres) / self.step
-        # Beyond e^-60 nothing is told, and numbers too small for float32 make products crawl.
-        gaussians = torch.exp(-apart.square().clamp(max=60.0))
-        given = arrays["node_features"] if self.named_features else arrays["numbers"]
-        sites = self.start(given)
+        edges = joined_edges(arrays)
+        expanded = gaussians(arrays["distances"], self.centres, self.step)
+        sites = self.start(arrays[self.given])
         for convolution in self.convolutions:
-            sites = convolution(sites, edges[:, 0], edges[:, 1], gaussians)
-        zeros = torch.zeros(n_crystals, sites.shape[1], device=sites.device)
-        summed = zeros.index_add(0, owner, sites.float())
-        values = functional.softplus(summed / counts[:, None])
+            sites = convolution(sites, edges[:, 0], edges[:, 1], expanded)
+        mean = mean_by(sites, arrays["sites_crystals"], len(arrays["lattice"]))
+        values = functional.softplus(mean)
         for layer in self.dense:
             values = functional.softplus(layer(values))
         predicted: Tensor = self.last(values)
@@ -145,8 +134,6 @@ class _Convolution(nn.Module):
         joined = joined + self.neighbour(sites).index_select(0, neighbours)
         gate, core = self.before(joined).chunk(2, dim=1)
         messages = torch.sigmoid(gate) * functional.softplus(core)
-        # Sums over many edges in float32: bfloat16 would drop the small ones.
-        zeros = torch.zeros(sites.shape, device=sites.device)
-        summed = zeros.index_add(0, centres, messages.float())
+        summed = sum_by(messages, centres, len(sites))
         added: Tensor = functional.softplus(sites + self.after(summed))
         return added
