@@ -72,6 +72,7 @@ MODELS: Final[Mapping[str, str]] = {
     "cnn1d": "crystalcodec.models.cnn1d:CNN1d",
     "cgcnn": "crystalcodec.models.cgcnn:CGCNN",
     "crystens_cnn": "crystalcodec.models.crystens_cnn:CrysTensCNN",
+    "pretrained_features": "crystalcodec.models.pretrained_features:PretrainedFeatures",
     "schnet": "crystalcodec.models.schnet:SchNet",
     "megnet": "crystalcodec.models.megnet:MEGNet",
 }
