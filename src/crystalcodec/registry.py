@@ -71,6 +71,7 @@ MODELS: Final[Mapping[str, str]] = {
     "mlp": "crystalcodec.models.mlp:MLP",
     "cnn1d": "crystalcodec.models.cnn1d:CNN1d",
     "cgcnn": "crystalcodec.models.cgcnn:CGCNN",
+    "shellnet": "crystalcodec.models.shellnet:ShellNet",
     "crystens_cnn": "crystalcodec.models.crystens_cnn:CrysTensCNN",
     "pretrained_features": "crystalcodec.models.pretrained_features:PretrainedFeatures",
     "schnet": "crystalcodec.models.schnet:SchNet",
