@@ -76,6 +76,10 @@ MODELS: Final[Mapping[str, str]] = {
     "pretrained_features": "crystalcodec.models.pretrained_features:PretrainedFeatures",
     "schnet": "crystalcodec.models.schnet:SchNet",
     "megnet": "crystalcodec.models.megnet:MEGNet",
+    "resnet1d": "crystalcodec.models.resnet:ResNet1d",
+    "resnet2d": "crystalcodec.models.resnet:ResNet2d",
+    "resnet3d": "crystalcodec.models.resnet:ResNet3d",
+    "site_attention": "crystalcodec.models.site_attention:SiteAttention",
 }
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {

@@ -15,6 +15,7 @@ from crystalcodec.models.base import ModelError, build_model, count_parameters
 from crystalcodec.registry import MODELS, UnknownNameError, load
 from crystalcodec.representations.base import Field, Representation
 from crystalcodec.representations.ircr import IRCR
+from crystalcodec.testing import sample_crystals
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def test_cnn1d_is_3_64_128_256_256_then_the_same_head():
 
 @pytest.mark.parametrize("name", OF_ARRAYS)
 def test_output_is_one_row_a_crystal(name):
-    model = build_model(name, IRCR(max_sites=6), 2).eval()
-    x = torch.rand(5, *IRCR(max_sites=6).shapes()["ircr"])
+    images = IRCR(max_sites=6, max_elements=6)
+    model = build_model(name, images, 2).eval()
+    crystals = sample_crystals(5, max_sites=6).right_handed()
+    x = torch.from_numpy(images.encode(crystals)["ircr"])
     values = model({"ircr": x})
     assert values.shape == (5, 2)
     torch.testing.assert_close(model({"ircr": x[2:3]}), values[2:3])
