@@ -16,6 +16,7 @@ _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; max-width: 60rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+h3 { font-size: 1rem; }
 p.lead { color: #555; margin-top: .2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .8rem; border-bottom: 1px solid #ddd; }
@@ -28,6 +29,14 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .85rem; 
 """
 
 _METRICS: Final = {"mae": "MAE", "rmse": "RMSE", "mse": "MSE", "r2": "R²", "mape": "MAPE (%)"}
+_CLASS_METRICS: Final = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "log_loss": "cross-entropy",
+    "share": "share of true",
+}
 
 
 def write_report(
@@ -35,6 +44,7 @@ def write_report(
     record: Mapping[str, Any],
     metrics: Mapping[str, Mapping[str, Any]],
     figures: Mapping[str, Path],
+    trust: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report of a run.
 
@@ -45,20 +55,24 @@ def write_report(
     record
         What ``run.json`` holds.
     metrics
-        By split.
+        By split; of several targets, the figures of each are in its ``targets``, by column.
     figures
         PNG files by caption; they are put into the page.
+    trust
+        What ``calibration.json`` holds.
     """
-    target = record["target"]
-    name = target["column"].replace("_", " ")
+    targets = record["targets"]
+    name = ", ".join(target["column"].replace("_", " ") for target in targets)
     config = record["config"]
     body = [
         f"<h1>{_text(name)} by {_text(config['model']['name'])} on "
         f"{_text(config['representation']['name'])}</h1>",
         f"<p class=lead>{_lead(record)}</p>",
         "<h2>How good it is</h2>",
-        _metrics_table(metrics, target["unit"]),
+        *(_target_figures(target, metrics, len(targets) > 1) for target in targets),
         _left_out(metrics),
+        *_chosen(record),
+        *_trusted(trust or {}),
         "<h2>Figures</h2>",
         *(_figure(caption, file) for caption, file in figures.items()),
         "<h2>Configuration</h2>",
@@ -87,16 +101,82 @@ def _lead(record: Mapping[str, Any]) -> str:
     )
 
 
-def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], unit: str) -> str:
+def _target_figures(
+    target: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]], several: bool
+) -> str:
+    """The tables of one target, under its name where there are others."""
+    own = {s: m.get("targets", {}).get(target["column"], m) for s, m in metrics.items()}
+    head = f"<h3>{_text(target['column'].replace('_', ' '))}</h3>" if several else ""
+    if target["kind"] == "class":
+        return head + _metrics_table(own, _CLASS_METRICS)
+    unit = target["unit"]
     units = {"mae": unit, "rmse": unit, "mse": f"({unit})²" if unit else ""}
-    heads = [
-        f"{label} ({units[key]})" if units.get(key) else label for key, label in _METRICS.items()
-    ]
+    heads = {
+        key: f"{label} ({units[key]})" if units.get(key) else label
+        for key, label in _METRICS.items()
+    }
+    table = head + _metrics_table(own, heads)
+    zeros = sum(figures["n_zero_targets"] for figures in own.values())
+    if zeros:
+        table += f"<p>MAPE leaves out {zeros:,} crystals whose target is exactly 0.</p>"
+    found = {split: figures["nonzero"] for split, figures in own.items() if "nonzero" in figures}
+    if found:
+        table += (
+            f"<p>Whether it is 0 or not; 0 is predicted where the probability of another value is "
+            f"below {target['threshold']:.3g}:</p>{_metrics_table(found, _CLASS_METRICS)}"
+        )
+    return table
+
+
+def _metrics_table(metrics: Mapping[str, Mapping[str, Any]], heads: Mapping[str, str]) -> str:
     rows = [
-        [split, f"{figures['n']:,}", *(_number(figures.get(key)) for key in _METRICS)]
+        [split, f"{figures['n']:,}", *(_number(figures.get(key)) for key in heads)]
         for split, figures in metrics.items()
     ]
-    return _table(["", "crystals", *heads], rows)
+    return _table(["", "crystals", *heads.values()], rows)
+
+
+def _trusted(trust: Mapping[str, Any]) -> list[str]:
+    """How often intervals hold the true value, and whether errors grow with what is told."""
+    if not trust:
+        return []
+    parts = [
+        "<h2>How sure it is</h2>",
+        f"<p>Intervals calibrated on {_text(trust['calibrated_on'])} crystals, checked on "
+        f"{_text(trust['checked_on'])}; in brackets 95 % confidence intervals.</p>",
+    ]
+    for name, target in trust["targets"].items():
+        unit = f" ({_text(target['unit'])})" if target["unit"] else ""
+        rows = [
+            [
+                label,
+                f"{100 * float(asked):g} %",
+                f"{found['n']:,}",
+                _share(found),
+                _number(found["median_width"]),
+            ]
+            for asked, checked in target["coverage"].items()
+            for label, found in [("all", checked), *checked.get("groups", {}).items()]
+            if label == "all" or asked == "0.9"
+        ]
+        parts.append(f"<h3>{_text(name.replace('_', ' '))}</h3>")
+        heads = ["crystals", "asked", "n", "inside", f"median width{unit}"]
+        parts.append(_table(heads, rows))
+        for what in ("spread", "distance"):
+            if grows := target[f"{what}_and_error"]:
+                quarters = ", ".join(f"{error:.4g}" for error in grows["mae_by_quarter"])
+                parts.append(
+                    f"<p>MAE by quarter of the {what}, smallest first: {quarters}; Spearman "
+                    f"correlation with the error {grows['spearman']:.2f}.</p>"
+                )
+    return parts
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    if found["inside"] is None:
+        return "none"
+    low, high = 100 * found["low"], 100 * found["high"]
+    return f"{100 * found['inside']:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _left_out(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -105,13 +185,28 @@ def _left_out(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         for split, figures in metrics.items()
         for reason, count in figures["failures"].items()
     ]
-    zeros = sum(figures["n_zero_targets"] for figures in metrics.values())
-    note = f"<p>MAPE leaves out {zeros:,} crystals whose target is exactly 0.</p>" if zeros else ""
     if not rows:
-        return f"{note}<p>No crystal was left out.</p>"
-    return f"{note}<p>Left out, and not in these figures:</p>" + _table(
+        return "<p>No crystal was left out.</p>"
+    return "<p>Left out, and not in these figures:</p>" + _table(
         ["", "reason", "crystals", "of"], rows
     )
+
+
+def _chosen(record: Mapping[str, Any]) -> list[str]:
+    """What was chosen on the validation crystals."""
+    trials = record.get("transform_trials") or {}
+    if not trials:
+        return []
+    chosen = {target["column"]: target["transform"]["name"] for target in record["targets"]}
+    rows = [
+        [column, name, _number(error), "chosen" if chosen[column] == name else ""]
+        for name, errors in trials.items()
+        for column, error in errors.items()
+    ]
+    return [
+        "<h2>Transforms tried</h2>",
+        _table(["", "transform", "validation MAE of the trial", ""], sorted(rows)),
+    ]
 
 
 def _figure(caption: str, path: Path) -> str:
@@ -125,8 +220,10 @@ def _figure(caption: str, path: Path) -> str:
 def _settings(config: Mapping[str, Any]) -> str:
     rows = []
     for key, value in config.items():
-        entries = value.items() if isinstance(value, Mapping) else [("", value)]
-        rows += [[f"{key}.{k}" if k else key, str(v)] for k, v in entries]
+        several = isinstance(value, list) and all(isinstance(v, Mapping) for v in value)
+        for table in value if several and value else [value]:
+            entries = table.items() if isinstance(table, Mapping) else [("", table)]
+            rows += [[f"{key}.{k}" if k else key, str(v)] for k, v in entries]
     cells = "".join(f"<tr><td>{_text(k)}</td><td class=text>{_text(v)}</td></tr>" for k, v in rows)
     return f"<table>{cells}</table>"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import signal
+from typing import get_args
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -29,10 +31,15 @@ def test_every_key_has_a_flag():
     keys = {"seed"}
     sections = {n: f for n, f in RunConfig.model_fields.items() if n != "seed"}
     for name, section in sections.items():
-        if issubclass(section.annotation, NamedConfig):
+        # Several targets have the flags of one.
+        name, kind = (
+            section.alias or name,
+            (get_args(section.annotation) or [section.annotation])[0],
+        )
+        if issubclass(kind, NamedConfig):
             keys.add(f"{name}.name")
         else:
-            keys |= {f"{name}.{key}" for key in section.annotation.model_fields}
+            keys |= {f"{name}.{key}" for key in kind.model_fields}
     assert set(commands._KEYS.values()) | {"seed"} == keys
     assert set(commands._KEYS) < set(inspect.signature(commands.train).parameters)
 
@@ -59,6 +66,32 @@ def test_a_file_and_the_same_flags_are_the_same_run(values, tmp_path):
     assert identities[0] == identities[1]
     # And the flags take up the run of the file.
     assert "nothing to do" in invoke("train", *flags, "-o", tmp_path / "toml").stderr
+
+
+def test_several_targets_by_flags(values, tmp_path, made_dataset):
+    for name in ("train", "validation"):
+        numbers = np.arange(30.0)
+        made_dataset(30, metal=numbers > 9, size=numbers + 1).write(tmp_path / f"{name}.parquet")
+    values["training"]["epochs"] = 1
+    (tmp_path / "run.toml").write_text(RunConfig.of(values).to_toml())
+    both = ("train", tmp_path / "run.toml", "--target", "energy,size", "--quiet")
+    result = invoke(*both, "--transform", "asinh", "--weight", 2, "-o", tmp_path / "both")
+    assert "energy (eV)" in result.stdout
+    config = RunConfig.read(tmp_path / "both" / "config.toml")
+    assert config.columns == ("energy", "size")
+    assert [(t.transform, t.weight) for t in config.targets] == [("asinh", 2.0)] * 2
+    # A file of several: those that are named stay as they are described there.
+    values["target"] = [{"column": "metal", "kind": "class"}, {"column": "size", "weight": 3.0}]
+    (tmp_path / "run.toml").write_text(RunConfig.of(values).to_toml())
+    some = ("train", tmp_path / "run.toml", "--target", "energy,metal", "--quiet")
+    assert "ROC AUC" in invoke(*some, "-o", tmp_path / "some").stdout
+    config = RunConfig.read(tmp_path / "some" / "config.toml")
+    assert [(t.column, t.kind) for t in config.targets] == [("energy", "value"), ("metal", "class")]
+    one = ("train", tmp_path / "run.toml", "--target", "size", "--quiet", "-o", tmp_path / "one")
+    invoke(*one, "--inputs", tmp_path / "both", "--input-folds", 0)
+    config = RunConfig.read(tmp_path / "one" / "config.toml")
+    assert (config.columns, config.targets[0].weight) == (("size",), 3.0)
+    assert (config.inputs.runs, config.inputs.folds) == ((str(tmp_path / "both"),), 0)
 
 
 def test_several_seeds_write_a_summary(values, tmp_path):
@@ -111,7 +144,10 @@ def test_predict_prints_a_table(run, crystal_file):
     result = invoke("predict", crystal_file, "--model", run.folder)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "source,id,formula,energy,unit,reason,detail"
+    assert lines[0] == (
+        "source,id,formula,energy,energy_lower,energy_upper,energy_unit,distance,"
+        "distance_percentile,warning,reason,detail"
+    )
     assert len(lines) == 2
 
 

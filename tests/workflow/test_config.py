@@ -29,7 +29,7 @@ def test_flags_win_over_the_file(tmp_path):
     )
     config = RunConfig.read(tmp_path / "run.toml", {"training": {"epochs": 9}})
     assert config.training.epochs == 9
-    assert config.target.column == "x"
+    assert config.columns == ("x",)
 
 
 def test_another_model_does_not_inherit_parameters():
@@ -42,6 +42,31 @@ def test_another_model_does_not_inherit_parameters():
     }
 
 
+SEVERAL = {
+    "data": {"dataset": "a.parquet"},
+    "target": [{"column": "gap", "zero": "classifier"}, {"column": "metal", "kind": "class"}],
+    "inputs": {"runs": ["runs/one"], "folds": 0},
+}
+
+
+def test_several_targets_are_several_tables(tmp_path):
+    config = RunConfig.of(SEVERAL)
+    assert config.columns == ("gap", "metal")
+    text = config.to_toml()
+    assert text.count("[[target]]") == 2
+    (tmp_path / "run.toml").write_text(text)
+    assert RunConfig.read(tmp_path / "run.toml") == config
+    assert "[target]" in RunConfig.of(VALUES).to_toml()
+
+
+def test_a_table_over_several_changes_each():
+    merged = merge(SEVERAL, {"target": {"weight": 0.5}})
+    assert [target.weight for target in RunConfig.of(merged).targets] == [0.5, 0.5]
+    assert "weight" not in SEVERAL["target"][0]
+    replaced = merge(SEVERAL, {"target": [{"column": "x"}]})
+    assert RunConfig.of(replaced).columns == ("x",)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -51,6 +76,20 @@ def test_another_model_does_not_inherit_parameters():
         ({"training": {"epochs": 0}}, "'training.epochs'.*got 0"),
         ({"training": {"learning_rate": "fast"}}, "'training.learning_rate'.*got 'fast'"),
         ({"target": {}}, "'target.column' is missing"),
+        ({"target": []}, "'target'.*at least 1"),
+        ({"target": [{"column": "a"}, {}]}, "'target.1.column' is missing"),
+        ({"target": [{"column": "a"}, {"column": "a"}]}, "target a is there twice"),
+        (
+            {"target": [{"column": "a", "transfrom": 1}]},
+            "'target.transfrom'; did you mean 'transfo",
+        ),
+        ({"target": {"column": "a", "kind": "clas"}}, "'target.kind' is 'clas'; did you mean 'cl"),
+        ({"target": {"column": "a", "weight": 0}}, "'target.weight'.*greater than 0"),
+        (
+            {"target": {"column": "a", "kind": "class", "extensive": True}},
+            "'a' is a class, which has no transform",
+        ),
+        ({"inputs": {"folds": 1}}, "folds is 1"),
         ({"data": {"dataset": "a", "split": "s", "validation": "v"}}, "validation and split"),
         ({"data": {"dataset": "a", "test": "t"}}, "test dataset needs a validation"),
         ({"data": {"dataset": "a", "fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),

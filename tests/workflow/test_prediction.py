@@ -22,9 +22,9 @@ def test_predictions_are_those_of_the_training(run, made_dataset):
     made = predict(run.folder, dataset.crystals, ids=dataset.ids, copies=0)
     plain = np.array([written[i] for i in dataset.ids])
     # Other draws of the augmented copies; the same model.
-    assert np.abs(made.values - plain).mean() < 0.05
-    assert (made.target, made.unit) == ("energy", "eV")
-    errors = np.abs(made.values - dataset.properties["energy"])
+    assert np.abs(made.of("energy") - plain).mean() < 0.05
+    assert (made.targets, made.units) == (("energy",), ("eV",))
+    errors = np.abs(made.of("energy") - dataset.properties["energy"])
     assert errors.mean() < 0.1
 
 
@@ -48,7 +48,7 @@ def test_a_crystal_that_does_not_fit_has_a_reason_and_no_number(run, made_datase
     crystals = made_dataset(3, 3).crystals
     mixed = Crystals.concatenate([crystals[:1], crystals[1:2].supercell(2), crystals[2:]])
     made = predict(run, mixed)
-    assert np.isnan(made.values).tolist() == [False, True, False]
+    assert np.isnan(made.values[:, 0]).tolist() == [False, True, False]
     rows = made.rows()
     assert [row["reason"] for row in rows] == ["", "too many sites", ""]
     assert rows[1]["energy"] is None

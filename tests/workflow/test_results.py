@@ -41,7 +41,7 @@ def test_the_report_tells_the_figures(run):
 def test_names_from_outside_are_escaped(run, tmp_path):
     record = json.loads((run.folder / "run.json").read_text())
     record["command"] = ["<script>alert(1)</script>"]
-    record["target"]["column"] = "<b>"
+    record["targets"][0]["column"] = "<b>"
     metrics = json.loads((run.folder / "metrics.json").read_text())
     write_report(tmp_path / "r.html", record, {"train": metrics["train"]}, {})
     page = (tmp_path / "r.html").read_text()
@@ -123,7 +123,8 @@ def test_what_cannot_be_compared(run, tmp_path):
     folder.mkdir()
     for name in ("run.json", "metrics.json"):
         document = json.loads((run.folder / name).read_text())
-        document["target"] = "gap" if name == "metrics.json" else document["target"]
+        if name == "metrics.json":
+            document["target"] = "gap"
         (folder / name).write_text(json.dumps(document))
     with pytest.raises(RunError, match="different targets"):
         compare([run, folder])

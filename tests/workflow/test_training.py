@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from crystalcodec.models.base import ModelError
 from crystalcodec.registry import UnknownNameError
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.ircr import IRCR
-from crystalcodec.workflow import ConfigError, RunConfig, RunError, open_run, train
+from crystalcodec.workflow import ConfigError, RunConfig, RunError, open_run, predict, train
 from crystalcodec.workflow.config import merge
 from crystalcodec.workflow.loop import TrainingError, learning_rate_factor
 from crystalcodec.workflow.targets import TargetError
@@ -44,6 +45,10 @@ def test_a_run_folder_holds_everything(run):
         "parity_validation.png",
         "parity_test.png",
         "report.html",
+        "applicability.safetensors",
+        "calibration.json",
+        "calibration.safetensors",
+        "held_out.safetensors",
     }
     record = json.loads((run.folder / "run.json").read_text())
     assert record["status"] == "finished"
@@ -188,10 +193,10 @@ def test_no_device_of_that_kind(values, tmp_path):
 def test_batches_of_one_crystal(values, tmp_path, made_dataset):
     with pytest.raises(TrainingError, match="batches of one"):
         train(changed(values, training={"batch_size": 1}), tmp_path / "one")
-    # Three crystals in batches of two: one batch of three, and never one of one.
-    made_dataset(3, 0).write(tmp_path / "train.parquet")
-    run = train(changed(values, training={"batch_size": 2}), tmp_path / "three")
-    assert json.loads((run.folder / "metrics.json").read_text())["train"]["n"] == 3
+    # Five crystals in batches of two: batches of two and three, and never one of one.
+    made_dataset(5, 0).write(tmp_path / "train.parquet")
+    run = train(changed(values, training={"batch_size": 2}), tmp_path / "five")
+    assert json.loads((run.folder / "metrics.json").read_text())["train"]["n"] == 5
 
 
 def test_a_loss_that_explodes_is_said(values, tmp_path):
@@ -301,6 +306,21 @@ def test_runs_that_cannot_be_opened(run, tmp_path):
     (folder / "run.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         open_run(folder)
+
+
+def test_a_run_of_before_there_were_several_targets(run, tmp_path, made_dataset):
+    folder = tmp_path / "old"
+    shutil.copytree(run.folder, folder)
+    record = json.loads((folder / "run.json").read_text())
+    (target,) = record.pop("targets")
+    transform = {key: target["transform"][key] for key in ("name", "mean", "std")}
+    record["target"] = {"column": "energy", "unit": "eV", "transform": transform}
+    del record["config"]["inputs"]
+    (folder / "run.json").write_text(json.dumps(record))
+    crystals = made_dataset(5, 3).crystals
+    old, new = predict(folder, crystals), predict(run, crystals)
+    np.testing.assert_array_equal(old.values, new.values)
+    assert old.units == ("eV",)
 
 
 def test_no_weight_decay_on_biases_and_normalisation(values):

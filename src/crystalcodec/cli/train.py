@@ -21,7 +21,14 @@ _KEYS = {
     "fractions": "data.fractions",
     "split_seed": "data.split_seed",
     "target": "target.column",
+    "kind": "target.kind",
     "transform": "target.transform",
+    "extensive": "target.extensive",
+    "zero": "target.zero",
+    "weight": "target.weight",
+    "inputs": "inputs.runs",
+    "input_folds": "inputs.folds",
+    "input_width": "inputs.width",
     "representation": "representation.name",
     "model": "model.name",
     "scaling": "scaling.kind",
@@ -42,6 +49,8 @@ _KEYS = {
     "average": "training.average",
     "patience": "training.patience",
     "validate_every": "training.validate_every",
+    "snapshots": "training.snapshots",
+    "transform_epochs": "training.transform_epochs",
     "device": "machine.device",
     "precision": "machine.precision",
     "threads": "machine.threads",
@@ -62,9 +71,35 @@ def train(
         str | None, typer.Option(help="Train, validation, test at random: 0.64,0.16,0.2.")
     ] = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of the random fractions.")] = None,
-    target: Annotated[str | None, typer.Option(help="Property column to learn.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Property column to learn, or several: a,b.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="value, or class for a column of true and false.")
+    ] = None,
     transform: Annotated[
-        str | None, typer.Option(help="none, standardise, sqrt or log, undone in every figure.")
+        str | None,
+        typer.Option(
+            help="none, standardise, sqrt, log or asinh, undone in every figure; "
+            "auto: the best on validation crystals."
+        ),
+    ] = None,
+    extensive: Annotated[
+        bool | None,
+        typer.Option("--extensive/--intensive", help="Learn the column for one site."),
+    ] = None,
+    zero: Annotated[
+        str | None, typer.Option(help="classifier: learn whether it is 0, and the other values.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Of each target's loss.")] = None,
+    inputs: Annotated[
+        str | None, typer.Option(help="Runs whose predictions are inputs: runs/gap,runs/cbm.")
+    ] = None,
+    input_folds: Annotated[
+        int | None, typer.Option(help="Times that their recipes are trained again; 0: as they are.")
+    ] = None,
+    input_width: Annotated[
+        int | None, typer.Option(help="Values that describe a crystal beside the inputs.")
     ] = None,
     representation: Annotated[str | None, typer.Option(help="Name of a representation.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
@@ -84,7 +119,7 @@ def train(
     beta2: Annotated[float | None, typer.Option(help="Adam's memory of squared slopes.")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or cosine.")] = None,
     warmup: Annotated[float | None, typer.Option(help="Part of all steps that rises.")] = None,
-    loss: Annotated[str | None, typer.Option(help="mse, l1 or huber.")] = None,
+    loss: Annotated[str | None, typer.Option(help="mse, l1, huber or mape.")] = None,
     huber_delta: Annotated[float | None, typer.Option(help="Where huber turns linear.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the slopes.")] = None,
     average: Annotated[
@@ -94,6 +129,12 @@ def train(
         int | None, typer.Option(help="Stop after so many epochs without a better error.")
     ] = None,
     validate_every: Annotated[int | None, typer.Option(help="Epochs between errors.")] = None,
+    snapshots: Annotated[
+        int | None, typer.Option(help="Cosine cycles whose weights predict together.")
+    ] = None,
+    transform_epochs: Annotated[
+        int | None, typer.Option(help="Epochs of each trial of --transform auto.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
@@ -113,6 +154,9 @@ def train(
 
     crystalcodec train --data train.parquet --validation val.parquet
     --target formation_energy_per_atom --model cnn1d -o runs/first
+
+    Flags of the target hold for each of several; tables of their own in the TOML file set them
+    apart.
     """
     given = {k: v for k, v in locals().items() if k in _KEYS and v is not None}
     overrides = _overrides(given, set_ or [])
@@ -121,11 +165,12 @@ def train(
     from crystalcodec.workflow.training import train as run_training
     from crystalcodec.workflow.training import train_seeds
 
-    values = merge(read_toml(config) if config else {}, overrides)
+    values = _with_targets(read_toml(config) if config else {}, overrides)
+    values = merge(values, overrides)
     if seed and len(seed) == 1:
         values["seed"] = seed[0]
     settings = RunConfig.of(values)
-    folder = out or Path("runs") / f"{settings.model.name}-{settings.target.column}"
+    folder = out or Path("runs") / "-".join([settings.model.name, *settings.columns])
 
     def say(line: str) -> None:
         if not quiet:
@@ -158,7 +203,18 @@ def predict(
     files: Annotated[
         list[Path], typer.Argument(help="Files, folders, archives or tables of crystals.")
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of a finished run.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Folder of a run, or of its seeds; the package's own models if not given.",
+        ),
+    ] = None,
+    property_: Annotated[
+        str | None,
+        typer.Option("--property", "-p", help="Only these: band_gap,e_above_hull. All otherwise."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Table: .csv, .json or .parquet.")
     ] = None,
@@ -168,21 +224,39 @@ def predict(
     copies: Annotated[
         int | None, typer.Option(help="Augmented copies to average over; as trained if not given.")
     ] = None,
+    coverage: Annotated[
+        float, typer.Option(help="Share of true values that intervals are made to hold.")
+    ] = 0.9,
+    allow_unseen: Annotated[
+        bool, typer.Option("--allow-unseen", help="A number for elements never in training, too.")
+    ] = False,
+    nearest: Annotated[int, typer.Option(min=0, help="Training crystals to name as nearest.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
-    """Predict a property for every crystal in files; what has no prediction says why.
+    """Predict properties for every crystal in files; what has no prediction says why.
 
-    crystalcodec predict *.cif --model runs/first -o table.csv
+    crystalcodec predict *.cif
+
+    crystalcodec predict *.cif --property band_gap --model runs/first -o table.csv
     """
     import torch
 
     from crystalcodec.failures import count_reasons
-    from crystalcodec.workflow.prediction import check_table_path, predict_files
+    from crystalcodec.workflow.predictions import check_table_path
+    from crystalcodec.workflow.pretrained import predict as predict_properties
 
     if out is not None:
         check_table_path(out)
     torch.set_num_threads(threads)
-    made = predict_files(model, files, copies=copies)
+    made = predict_properties(
+        files,
+        None if property_ is None else [name for name in property_.split(",") if name],
+        model=model,
+        copies=copies,
+        coverage=coverage,
+        allow_unseen=allow_unseen,
+        nearest=nearest,
+    )
     if out is not None:
         made.write(out)
     else:
@@ -234,7 +308,9 @@ def _overrides(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Flags and ``--set`` assignments as nested values."""
     nested: dict[str, Any] = {}
     for flag, value in given.items():
-        if flag in ("augment", "fractions"):
+        if flag == "inputs":
+            value = [part for part in value.split(",") if part]
+        elif flag in ("augment", "fractions"):
             value = [_value(part) for part in value.split(",") if part]
         _put(nested, _KEYS[flag], value)
     for assignment in assignments:
@@ -243,6 +319,25 @@ def _overrides(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"--set {assignment!r}: wanted key=value")
         _put(nested, key.strip(), _value(text.strip()))
     return nested
+
+
+def _with_targets(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The file's values with the tables of the targets that ``--target a,b`` names.
+
+    Takes their names out of the overrides, whose other keys hold for each of them. A target that
+    the file describes keeps what it says.
+    """
+    names = str(overrides.get("target", {}).get("column", ""))
+    there = values.get("target", [])
+    tables = [there] if isinstance(there, dict) else list(there)
+    if "," not in names and len(tables) < 2:
+        return values
+    wanted = [name for name in names.split(",") if name]
+    if not wanted:
+        return values
+    del overrides["target"]["column"]
+    described = {table.get("column"): table for table in tables}
+    return {**values, "target": [described.get(name, {"column": name}) for name in wanted]}
 
 
 def _value(text: str) -> Any:

@@ -70,6 +70,10 @@ class Predictor(nn.Module, ABC):
             One row for each crystal.
         """
 
+    def recorded(self) -> dict[str, Any]:
+        """What a run's record holds of the network beside its parameters: weights it began with."""
+        return {}
+
 
 def build_model(
     name: str, representation: Representation, n_targets: int = 1, **parameters: Any

@@ -14,21 +14,24 @@ from crystalcodec.io.whole import whole_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve", "parity", "save"]
+__all__ = ["learning_curve", "parity", "probabilities", "save"]
 
 _TRAINING: Final = "#8a8a8a"
 _HELD_OUT: Final = "#0b5fa5"
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], target: str, unit: str) -> Figure:
-    """Training loss above, validation error below, by epoch, on logarithmic axes."""
+    """Training loss above, the watched validation error below, by epoch, on logarithmic axes."""
     figure = _figure(6.4, 5.4)
-    seen = [row for row in history if "validation_mae" in row]
+    seen = [row for row in history if _watched(row)]
     upper, lower = figure.subplots(2, 1, sharex=True)
     upper.set_title(f"Learning curve: {_words(target)}")
     upper.plot([row["epoch"] for row in history], [row["loss"] for row in history], color=_TRAINING)
     upper.set_ylabel("training loss\n(transformed target)")
-    errors = [row["validation_mae"] for row in seen]
+    watched = _watched(seen[0]) if seen else "validation_mae"
+    errors = [row[watched] for row in seen]
+    # Shares and entropies have no unit.
+    unit = unit if watched == "validation_mae" else ""
     lower.plot(
         [row["epoch"] for row in seen],
         errors,
@@ -38,7 +41,7 @@ def learning_curve(history: Sequence[Mapping[str, float]], target: str, unit: st
     if errors:
         label = f"last {errors[-1]:.4g}{_unit(unit)}"
         lower.text(0.98, 0.93, label, transform=lower.transAxes, ha="right", va="top")
-    lower.set_ylabel(f"validation MAE{_bracket(unit)}")
+    lower.set_ylabel(f"{_words(watched).replace('mae', 'MAE')}{_bracket(unit)}")
     lower.set_xlabel("epoch")
     for axes in (upper, lower):
         axes.grid(axis="y", color="#e4e4e4", lw=0.6)
@@ -91,6 +94,27 @@ def parity(
     return figure
 
 
+def probabilities(
+    targets: npt.ArrayLike, predictions: npt.ArrayLike, target: str, title: str
+) -> Figure:
+    """How often each probability is predicted, for crystals of either class."""
+    wanted, got = np.asarray(targets, float), np.asarray(predictions, float)
+    figure = _figure(5.4, 4.2)
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, 26)
+    for value, name, color in ((0, "false", _TRAINING), (1, "true", _HELD_OUT)):
+        there = got[wanted == value]
+        counts = np.histogram(there, edges)[0] / max(1, len(there))
+        label = f"{name}: {len(there):,} crystals"
+        axes.stairs(counts, edges, fill=True, alpha=0.6, color=color, label=label)
+    axes.set(xlim=(0, 1))
+    axes.set_xlabel(f"predicted probability of {_words(target)}")
+    axes.set_ylabel("share of the class")
+    axes.set_title(f"{title[:1].upper()}{title[1:]}: {len(wanted):,} crystals")
+    axes.legend(frameon=False)
+    return figure
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write a PNG, whole or not at all."""
     with whole_file(path) as partial:
@@ -132,6 +156,11 @@ def _limits(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 1.0
     return low - margin, high + margin
+
+
+def _watched(row: Mapping[str, float]) -> str:
+    """The first figure on held-out crystals in a row of the history, empty without any."""
+    return next((name for name in row if name.startswith("validation_")), "")
 
 
 def _words(name: str) -> str:

@@ -59,10 +59,59 @@ class DataConfig(_Section):
 
 
 class TargetConfig(_Section):
-    """The property column to learn; square root and log are standardised afterwards, too."""
+    """A property column to learn.
+
+    - ``kind``: ``value``, or ``class`` for a column of true and false (or 1 and 0), of which the
+      probability of true is predicted.
+    - ``transform`` of a value: ``sqrt``, ``log`` and ``asinh`` are standardised afterwards, too;
+      ``auto`` tries all that the column allows and takes the best on the validation crystals.
+    - ``extensive``: the column grows with the cell, so that it is learnt for one site and
+      multiplied with the number of sites again.
+    - ``zero``: ``classifier`` for a column that is mostly exactly 0: a second output learns
+      whether it is, and the value is learnt from the others alone.
+    - ``weight`` of its loss among those of several columns.
+    """
 
     column: str
-    transform: Literal["none", "standardise", "sqrt", "log"] = "standardise"
+    kind: Literal["value", "class"] = "value"
+    transform: Literal["auto", "none", "standardise", "sqrt", "log", "asinh"] = "standardise"
+    extensive: bool = False
+    zero: Literal["value", "classifier"] = "value"
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _what_a_class_has(self) -> TargetConfig:
+        if self.kind == "class" and (
+            self.extensive
+            or self.zero == "classifier"
+            or self.transform not in ("none", "standardise")
+        ):
+            raise ValueError(
+                f"{self.column!r} is a class, which has no transform, is not extensive and is 0 or "
+                "1: leave transform, extensive and zero out"
+            )
+        return self
+
+
+class InputsConfig(_Section):
+    """Properties that finished runs predict, as further inputs of this one.
+
+    ``runs`` are folders. With ``folds`` above 0 the inputs of training crystals come from models
+    that were trained without them: each run's recipe is trained again that many times, on all
+    folds but one. 0 takes the runs as they are, for crystals that they have not seen. ``width``
+    is the number of values by which the network describes a crystal, beside the inputs, to the
+    last layers.
+    """
+
+    runs: tuple[str, ...] = ()
+    folds: Annotated[int, Field(ge=0)] = 5
+    width: Positive = 64
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> InputsConfig:
+        if self.folds == 1:
+            raise ValueError("folds is 1, which leaves nothing to train on: wanted 0, or 2 or more")
+        return self
 
 
 class NamedConfig(BaseModel):
@@ -126,6 +175,12 @@ class TrainingConfig(_Section):
     - ``patience``: epochs without a better validation error after which training stops and the
       best weights are kept; None for the last weights of all epochs.
     - ``validate_every``: epochs between looks at the validation error.
+    - ``loss``: of the transformed target; ``mape`` is the absolute error as a fraction of the
+      target itself, transform undone, without the crystals whose target is 0.
+    - ``transform_epochs``: epochs (at most ``epochs``) of each trial of ``transform = "auto"``.
+    - ``snapshots``: so many cosine cycles, one after another, and the weights at the end of each
+      are kept: their mean predicts, their spread tells how sure it is (Huang et al.,
+      arXiv 1704.00109); None for one cycle.
     """
 
     epochs: Positive = 100
@@ -136,12 +191,22 @@ class TrainingConfig(_Section):
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     schedule: Literal["constant", "one-cycle", "cosine"] = "cosine"
     warmup: Fraction = 0.1
-    loss: Literal["mse", "l1", "huber"] = "l1"
+    loss: Literal["mse", "l1", "huber", "mape"] = "l1"
     huber_delta: Annotated[float, Field(gt=0)] = 1.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
     patience: Positive | None = None
     validate_every: Positive = 1
+    transform_epochs: Positive = 10
+    snapshots: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _snapshots_of_what(self) -> TrainingConfig:
+        if self.snapshots and (self.schedule != "cosine" or self.patience):
+            raise ValueError(
+                "snapshots are the ends of cosine cycles: wanted schedule 'cosine' and no patience"
+            )
+        return self
 
 
 class MachineConfig(_Section):
@@ -154,17 +219,38 @@ class MachineConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One run."""
+    """One run; ``[target]`` is one table, or several as ``[[target]]``, learnt together."""
 
     data: DataConfig
-    target: TargetConfig
+    targets: tuple[TargetConfig, ...] = Field(alias="target", min_length=1)
     representation: RepresentationConfig = RepresentationConfig()
     model: ModelConfig = ModelConfig()
+    inputs: InputsConfig = InputsConfig()
     scaling: ScalingConfig = ScalingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
     machine: MachineConfig = MachineConfig()
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_table_or_several(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("target"), Mapping):
+            return {**values, "target": [values["target"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _each_column_once(self) -> RunConfig:
+        if repeated := sorted({c for c in self.columns if self.columns.count(c) > 1}):
+            raise ValueError(
+                f"target {', '.join(repeated)} is there twice: wanted each column once"
+            )
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the target columns."""
+        return tuple(target.column for target in self.targets)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -193,15 +279,20 @@ class RunConfig(_Section):
 
     def values(self) -> dict[str, Any]:
         """Nested plain values, ready for JSON or TOML; what is None is left out."""
-        values: dict[str, Any] = json.loads(self.model_dump_json(exclude_none=True))
+        values: dict[str, Any] = json.loads(self.model_dump_json(exclude_none=True, by_alias=True))
+        if len(values["target"]) == 1:
+            (values["target"],) = values["target"]
         return values
 
     def to_toml(self) -> str:
         """The configuration as a TOML file, every default written out."""
         lines, tables = [], []
         for key, value in self.values().items():
-            if isinstance(value, dict):
-                tables += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in value.items())]
+            several = key == "target" and isinstance(value, list)
+            if isinstance(value, dict) or several:
+                head = f"[[{key}]]" if several else f"[{key}]"
+                for table in value if several else [value]:
+                    tables += ["", head, *(f"{k} = {_toml(v)}" for k, v in table.items())]
             else:
                 lines.append(f"{key} = {_toml(value)}")
         return "\n".join([*lines, *tables]) + "\n"
@@ -218,7 +309,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def merge(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with nested overrides put over them; both are left as they are."""
+    """Nested values with nested overrides put over them; both are left as they are.
+
+    A table over several tables of one name changes each of them.
+    """
     merged = dict(values)
     for key, value in overrides.items():
         below = merged.get(key)
@@ -226,6 +320,8 @@ def merge(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
             # Parameters belong to a name: another model does not inherit them.
             other = "name" in below and value.get("name", below["name"]) != below["name"]
             merged[key] = dict(value) if other else merge(below, value)
+        elif isinstance(value, Mapping) and isinstance(below, list | tuple):
+            merged[key] = [merge(entry, value) for entry in below]
         else:
             merged[key] = value
     return merged
@@ -233,28 +329,32 @@ def merge(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 def _explain(error: Any) -> str:
     """One pydantic error as a sentence with the key as it stands in the TOML file."""
-    key = ".".join(str(part) for part in error["loc"])
+    location = error["loc"]
+    # The first target, or the only one, is found without its number.
+    key = ".".join(str(part) for part in location if part != 0)
     if error["type"] == "extra_forbidden":
-        *parents, last = error["loc"]
-        section: Any = RunConfig
-        for parent in parents:
-            section = section.model_fields[parent].annotation
-        return f"unknown key {key!r}{did_you_mean(str(last), list(section.model_fields))}"
+        known = [f.alias or name for name, f in _section(location[:-1]).model_fields.items()]
+        return f"unknown key {key!r}{did_you_mean(str(location[-1]), known)}"
     if error["type"] == "missing":
         return f"{key!r} is missing: give it in the TOML file or as a flag"
     if error["type"] == "literal_error":
-        allowed = _allowed(error["loc"])
+        field = _section(location[:-1]).model_fields[location[-1]]
+        allowed = list(map(str, get_args(field.annotation)))
         return f"{key!r} is {error['input']!r}{did_you_mean(str(error['input']), allowed)}"
     message = error["msg"].removeprefix("Value error, ")
     got = f" (got {error['input']!r})" if error["type"] != "value_error" else ""
     return f"{key!r}: {message}{got}" if key else message
 
 
-def _allowed(location: tuple[Any, ...]) -> list[str]:
+def _section(location: tuple[Any, ...]) -> Any:
+    """The class of the section that an error is in."""
     section: Any = RunConfig
-    for part in location[:-1]:
-        section = section.model_fields[part].annotation
-    return list(map(str, get_args(section.model_fields[location[-1]].annotation)))
+    for part in location:
+        if not isinstance(part, int):
+            named = {f.alias or name: f.annotation for name, f in section.model_fields.items()}
+            section = named[part]
+            section = get_args(section)[0] if get_args(section) else section
+    return section
 
 
 def _toml(value: Any) -> str:

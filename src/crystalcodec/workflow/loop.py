@@ -52,7 +52,8 @@ class Loop:
     ----------
     network
         Trained in place. At the end it holds the final weights: the averaged ones where averages
-        are kept, the best ones where ``patience`` is set.
+        are kept, the best ones where ``patience`` is set, and those of the last cycle with
+        ``snapshots``; the weights of all cycles are then in :attr:`snapshots`, in their order.
     seed
         Of the order of the crystals.
     checkpoint
@@ -83,6 +84,7 @@ class Loop:
         self._epoch = self._batch = self._step = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.fabric.device)
         self._best: dict[str, Any] | None = None
+        self.snapshots: list[dict[str, Tensor]] = []
         self._seconds = 0.0
         self._batches = max(1, self.source.n // self.config.batch_size)
         self._total = self._batches * self.config.epochs
@@ -92,6 +94,11 @@ class Loop:
             raise TrainingError(
                 f"{self.source.n} training crystals in batches of {self.config.batch_size} leave "
                 "batches of one, over which batch normalisation has no spread: wanted at least 2"
+            )
+        if self._total < (self.config.snapshots or 1):
+            raise TrainingError(
+                f"{self.config.snapshots} snapshots of a training of {self._total} steps: wanted "
+                "at least one step each"
             )
         self._average = copy.deepcopy(self.network) if self.config.average else None
         # A fused step unscales float16 gradients itself, which leaves nothing to clip by norm.
@@ -164,6 +171,9 @@ class Loop:
             # A short memory at first, so that the random start is soon forgotten.
             decay = min(self.config.average, (1 + self._step) / (10 + self._step))
             _move_towards(self._average, self.network, 1 - decay)
+        cycles = self.config.snapshots
+        if cycles and self._step in _cycle_ends(cycles, self._total):
+            self.snapshots.append(_copied(self._judged))
 
     def _end_epoch(self) -> None:
         loss = self._mean_loss()
@@ -184,8 +194,7 @@ class Loop:
             row |= figures
             value = next(iter(figures.values()), math.nan)
             if self.config.patience and (self._best is None or value < self._best["value"]):
-                weights = {k: t.detach().clone() for k, t in network.state_dict().items()}
-                self._best = {"value": value, "epoch": self._epoch, "weights": weights}
+                self._best = {"value": value, "epoch": self._epoch, "weights": _copied(network)}
         row["seconds"] = self._seconds
         self.history.append(row)
         self.on_epoch(row)
@@ -225,6 +234,7 @@ class Loop:
             "optimiser": self._optimiser.state_dict(),
             "precision": self._precision.state_dict(),
             "best": self._best,
+            "snapshots": self.snapshots,
             "history": self.history,
             "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
             "epoch": self._epoch,
@@ -252,6 +262,8 @@ class Loop:
         self._optimiser.load_state_dict(state["optimiser"])
         self._precision.load_state_dict(state["precision"])
         self._best, self.history = state["best"], state["history"]
+        # A state of before there were snapshots has none.
+        self.snapshots = state.get("snapshots", [])
         torch.set_rng_state(state["random"]["cpu"])
         if self._on_cuda and state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.fabric.device)
@@ -265,9 +277,18 @@ class Loop:
 
 
 def learning_rate_factor(config: TrainingConfig, step: int, total: int) -> float:
-    """What the learning rate is multiplied with at a step, counted from 0, of ``total``."""
+    """What the learning rate is multiplied with at a step, counted from 0, of ``total``.
+
+    With snapshots each cycle is a cosine of its own; the first alone has a warm-up, since later
+    ones start from weights that are no longer random.
+    """
     if config.schedule == "constant":
         return 1.0
+    if config.snapshots:
+        start, end = _cycle_of(config.snapshots, step, total)
+        if start:
+            return _cosine(1.0, 0.0, (step - start) / (end - start))
+        total = end
     done = step / max(1, total)
     rising = done < config.warmup
     if config.schedule == "cosine":
@@ -277,6 +298,23 @@ def learning_rate_factor(config: TrainingConfig, step: int, total: int) -> float
     if rising:
         return _cosine(1 / 25, 1.0, done / config.warmup)
     return _cosine(1.0, 4e-6, (done - config.warmup) / max(1e-9, 1 - config.warmup))
+
+
+def _cycle_ends(cycles: int, total: int) -> list[int]:
+    """Steps taken at the end of each cycle; lengths differ by at most one step."""
+    return [total * (i + 1) // cycles for i in range(cycles)]
+
+
+def _cycle_of(cycles: int, step: int, total: int) -> tuple[int, int]:
+    """Steps taken at the start and at the end of the cycle that a step, from 0, belongs to."""
+    ends = [0, *_cycle_ends(cycles, total)]
+    later = next(i for i, end in enumerate(ends) if step < end)
+    return ends[later - 1], ends[later]
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    """Weights that training goes on without changing."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _cosine(start: float, end: float, part: float) -> float:

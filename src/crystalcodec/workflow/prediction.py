@@ -1,13 +1,15 @@
-"""Predictions of a trained run for crystals or files."""
+"""Predictions of a trained run for crystals or files.
+
+:func:`outputs_of` gives what the network of a run tells of crystals, and
+:func:`~crystalcodec.workflow.targets.values_of` makes values of it; :func:`answers` does both.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,131 +17,53 @@ import torch
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
-from crystalcodec.io.whole import whole_file
-from crystalcodec.models.base import Predictor
-from crystalcodec.models.scaling import Scaling
-from crystalcodec.representations.base import Representation
-from crystalcodec.workflow.config import AugmentationConfig
-from crystalcodec.workflow.runs import Run, open_run
+from crystalcodec.workflow.applicability import HiddenVectors
+from crystalcodec.workflow.ensembles import Ensemble, averaged, open_ensemble
+from crystalcodec.workflow.predictions import PredictionError, Predictions, check_table_path
+from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.samples import Samples, encode_samples, ragged_arrays, redescribe
-from crystalcodec.workflow.targets import TargetTransform
+from crystalcodec.workflow.targets import n_outputs, values_of
+from crystalcodec.workflow.trust import COVERAGE, Trust
 
-__all__ = ["PredictionError", "Predictions", "predict", "predict_files", "predict_with"]
+__all__ = [
+    "Answers",
+    "PredictionError",
+    "Predictions",
+    "answers",
+    "answers_of",
+    "check_table_path",
+    "input_values",
+    "network_outputs",
+    "opened",
+    "outputs_of",
+    "predict",
+    "predict_files",
+    "with_unread",
+]
 
 Floats = npt.NDArray[np.float64]
+Failures = tuple[Failure, ...]
 # Large enough that the time goes into arithmetic, small enough for the memory of any machine:
 # crystals drawn and encoded at once, and crystals that go through the network at once.
 _DRAWN, _BATCH = 4096, 512
 
 
-class PredictionError(ValueError):
-    """Predictions that cannot be made or written at all."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """One value for each crystal, NaN where there is none, and why.
-
-    Parameters
-    ----------
-    target, unit
-        The property and its unit.
-    values : (n,)
-        Predicted values.
-    failures
-        One for each crystal without a value; their index is its row.
-    ids, sources, formulas : (n,)
-        Of each row; a file that could not be read has no formula.
-    """
-
-    target: str
-    unit: str
-    values: Floats
-    failures: tuple[Failure, ...]
-    ids: tuple[str, ...]
-    sources: tuple[str, ...]
-    formulas: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row for each crystal: source, id, formula, value or None, reason, detail."""
-        why = {failure.index: failure for failure in self.failures}
-        table = []
-        for i, value in enumerate(self.values.tolist()):
-            failure = why.get(i)
-            table.append(
-                {
-                    "source": self.sources[i],
-                    "id": self.ids[i],
-                    "formula": self.formulas[i],
-                    # A float32 network has seven digits.
-                    self.target: None if failure else float(f"{value:.7g}"),
-                    "unit": self.unit,
-                    "reason": failure.reason if failure else "",
-                    "detail": failure.detail if failure else "",
-                }
-            )
-        return table
-
-    def write(self, path: str | Path) -> None:
-        """Write the rows as ``.csv``, ``.json`` or ``.parquet``, by the ending; whole or not.
-
-        Raises
-        ------
-        PredictionError
-            Another ending.
-        OSError
-            Where the file cannot be written.
-        """
-        path = Path(path)
-        check_table_path(path)
-        with whole_file(path) as partial:
-            if path.suffix == ".json":
-                text = json.dumps(self.rows(), indent=1, ensure_ascii=False)
-                Path(partial).write_text(text + "\n", encoding="utf-8")
-            elif path.suffix == ".csv":
-                with Path(partial).open("w", newline="", encoding="utf-8") as file:
-                    self.write_csv(file)
-            else:
-                import pyarrow as pa
-                import pyarrow.parquet as pq
-
-                table = {name: [row[name] for row in self.rows()] for name in self._columns}
-                table[self.target] = pa.array(table[self.target], pa.float64())
-                pq.write_table(pa.table(table), partial, compression="zstd")
-
-    def write_csv(self, file: TextIO) -> None:
-        """Write the rows to an open text file."""
-        writer = csv.DictWriter(file, self._columns)
-        writer.writeheader()
-        writer.writerows(self.rows())
-
-    @property
-    def _columns(self) -> list[str]:
-        return ["source", "id", "formula", self.target, "unit", "reason", "detail"]
-
-
-def check_table_path(path: str | Path) -> None:
-    """Raise PredictionError where no table can be written under that name."""
-    if Path(path).suffix not in (".csv", ".json", ".parquet"):
-        raise PredictionError(f"{path}: wanted a name that ends in .csv, .json or .parquet")
-
-
 def predict(
-    run: Run | str | Path,
+    run: Run | Ensemble | str | Path,
     crystals: Crystals,
     *,
     ids: Sequence[str] | None = None,
     copies: int | None = None,
+    coverage: float = COVERAGE,
+    allow_unseen: bool = False,
+    nearest: int = 0,
 ) -> Predictions:
-    """Predict the property of crystals.
+    """Predict the targets of a run for crystals.
 
     Parameters
     ----------
     run
-        A run or its folder.
+        A run, several runs as one, or the folder of a run or of ``seed-N`` runs.
     crystals
         Any number of crystals.
     ids
@@ -147,125 +71,294 @@ def predict(
     copies
         Augmented copies to average over; as the run was configured where None. With copies the
         value of a crystal depends, a little, on its place in the batch.
+    coverage
+        Of the intervals.
+    allow_unseen
+        Whether a crystal with an element that no training crystal has gets a number.
+    nearest
+        How many of the nearest training crystals to name.
 
     Raises
     ------
-    RunError
+    RunError, CheckpointError
         A folder that holds no finished run, or damaged files.
     PredictionError
         Another number of ids than of crystals, or copies of a run without augmentation.
+    IntervalError
+        A coverage that is not between 0 and 1.
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    model = opened(run)
     names = tuple(map(str, range(len(crystals)) if ids is None else ids))
+    if len(names) != len(crystals):
+        raise PredictionError(f"{len(names)} ids for {len(crystals)} crystals: wanted one for each")
+    trust = Trust.open(model)
+    told = answers_of(model, crystals, copies)
+    made = Predictions(
+        tuple(target.column for target in model.targets),
+        tuple(target.unit for target in model.targets),
+        told.values,
+        told.failures,
+        names,
+        ("",) * len(names),
+        crystals.formulas,
+        {
+            target.column: told.probabilities[:, i]
+            for i, target in enumerate(model.targets)
+            if target.finds_zeros
+        },
+    )
+    return trust.add(made, told, crystals, coverage, allow_unseen=allow_unseen, nearest=nearest)
+
+
+def opened(run: Run | Ensemble | str | Path) -> Ensemble:
+    """A model as an ensemble, which one run is, too; raises as :func:`open_ensemble` does."""
+    if isinstance(run, Run):
+        return Ensemble(run.folder, (run,))
+    return run if isinstance(run, Ensemble) else open_ensemble(run)
+
+
+def predict_files(
+    run: Run | Ensemble | str | Path,
+    files: Sequence[str | Path],
+    *,
+    copies: int | None = None,
+    coverage: float = COVERAGE,
+    allow_unseen: bool = False,
+    nearest: int = 0,
+    **reading: Any,
+) -> Predictions:
+    """Predict for every crystal in files, folders, archives or tables.
+
+    What cannot be read is a row with its reason, after the crystals. ``reading`` goes to
+    :func:`crystalcodec.io.read`, whose errors this raises, too; the rest is as for
+    :func:`predict`.
+    """
+    from crystalcodec.io import read
+
+    model = opened(run)
+    loaded = read(files, **reading)
+    made = predict(
+        model,
+        loaded.crystals,
+        ids=loaded.ids,
+        copies=copies,
+        coverage=coverage,
+        allow_unseen=allow_unseen,
+        nearest=nearest,
+    )
+    made = replace(made, sources=tuple(map(str, loaded.sources)))
+    return with_unread(made, loaded.failures)
+
+
+def with_unread(made: Predictions, unread: Sequence[Failure]) -> Predictions:
+    """Predictions with a row after them for each record that could not be read."""
+    n, more = len(made), len(unread)
+    failures = [Failure(n + i, f.reason, f.detail, f.source, f.line) for i, f in enumerate(unread)]
+    blank = ("",) * more
+
+    def longer(table: Floats) -> Floats:
+        return np.concatenate([table, np.full((more, *table.shape[1:]), np.nan)])
+
+    tables: dict[str, Any] = {
+        name: longer(table)
+        for name in ("values", "lower", "upper", "spread", "distance", "percentile")
+        if (table := getattr(made, name)) is not None
+    }
+    return replace(
+        made,
+        **tables,
+        failures=(*made.failures, *failures),
+        ids=made.ids + blank,
+        sources=(*made.sources, *(failure.source for failure in failures)),
+        formulas=made.formulas + blank,
+        probabilities={name: longer(column) for name, column in made.probabilities.items()},
+        nearest=None if made.nearest is None else made.nearest + blank,
+        warnings=None if made.warnings is None else made.warnings + blank,
+    )
+
+
+def answers(
+    run: Run, crystals: Crystals, copies: int | None = None
+) -> tuple[Floats, Floats, Failures]:
+    """(n, n_targets) values and probabilities, NaN where a crystal has none, and why.
+
+    A row with a value that is not finite is no answer, but a failure.
+    """
+    told = answers_of(run, crystals, copies)
+    return told.values, told.probabilities, told.failures
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run, or the mean of several, says of n crystals.
+
+    Parameters
+    ----------
+    values, probabilities : (n, t)
+        As :func:`answers` gives them.
+    failures
+        Why rows have none, by position.
+    spread : (n, t)
+        Standard deviation of the values over networks; None for one network.
+    hidden : (n, width)
+        What the last layer of the (first) run's network sees; None where that cannot be told.
+    """
+
+    values: Floats
+    probabilities: Floats
+    failures: Failures
+    spread: Floats | None = None
+    hidden: Floats | None = None
+
+
+def answers_of(model: Run | Ensemble, crystals: Crystals, copies: int | None = None) -> Answers:
+    """Values, their spread and hidden vectors; raises as :func:`outputs_of` does.
+
+    The mean over the runs of an ensemble is that of their values; a run with snapshots tells what
+    the mean of their outputs tells. The spread is that over the runs, or over the snapshots of a
+    single one. A row with a value that is not finite is no answer, but a failure.
+    """
+    if isinstance(model, Run):
+        return _answers_of_run(model, crystals, copies)
+    told = [_answers_of_run(run, crystals, copies) for run in model.members]
+    if len(told) == 1:
+        return told[0]
+    values, spread = averaged([one.values for one in told])
+    probabilities, _ = averaged([one.probabilities for one in told])
+    why = {failure.index: failure for one in reversed(told) for failure in one.failures}
+    failures = tuple(why[i] for i in sorted(why))
+    return Answers(values, probabilities, failures, spread, told[0].hidden)
+
+
+def _answers_of_run(run: Run, crystals: Crystals, copies: int | None) -> Answers:
+    outputs, failures, vectors = _member_outputs(run, crystals, copies)
+    values, probabilities = values_of(run.targets, outputs.mean(0), crystals.n_sites)
+    failed = np.zeros(len(values), bool)
+    failed[[failure.index for failure in failures]] = True
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1) & ~failed)
+    values[bad] = probabilities[bad] = np.nan
+    more = [Failure(int(i), "prediction not finite", "far outside the training data") for i in bad]
+    ordered = sorted((*failures, *more), key=lambda failure: failure.index)
+    each = [values_of(run.targets, one, crystals.n_sites)[0] for one in outputs]
+    _, spread = averaged(each)
+    return Answers(values, probabilities, tuple(ordered), spread, vectors)
+
+
+def outputs_of(run: Run, crystals: Crystals, copies: int | None = None) -> tuple[Floats, Failures]:
+    """What the network of a run gives for crystals, before any transform is undone.
+
+    Every cell is made right-handed first, which moves no atom. The network works in the precision
+    that it was trained in; its last layer always in float32. Outputs are averaged over the
+    augmented copies, as many as the run is configured for where ``copies`` is None.
+
+    Returns
+    -------
+    outputs : (n, n_outputs)
+        NaN where the representation cannot hold a crystal, or a run that gives an input of this
+        one has no prediction for it.
+    failures
+        Why, by position.
+
+    Raises
+    ------
+    PredictionError
+        Copies of a run without augmentation.
+    """
+    outputs, failures, _ = _member_outputs(run, crystals, copies)
+    return np.asarray(outputs.mean(0)), failures
+
+
+def _member_outputs(
+    run: Run, crystals: Crystals, copies: int | None
+) -> tuple[Floats, Failures, Floats | None]:
+    """Outputs (networks, n, n_outputs), why some rows are NaN, and hidden vectors (n, width).
+
+    The hidden vectors are those of the run's last network, as the outputs averaged over copies;
+    None where they cannot be told.
+    """
+    copies = _copies(run, copies)
+    names = run.config.augmentation.names if copies else ()
+    crystals = crystals.right_handed()
+    inputs, refused = input_values(run.inputs, crystals)
+    why = {failure.index: failure for failure in (*refused, *run.representation.refuse(crystals))}
+    kept = np.ones(len(crystals), bool)
+    kept[list(why)] = False
+    index = np.flatnonzero(kept)
+    shape = (len(run.networks), len(crystals), n_outputs(run.targets))
+    outputs = np.full(shape, np.nan)
+    vectors: Floats | None = None
+    ragged = ragged_arrays(run.representation)
+    device = next(run.predictor.parameters()).device
+    for start in range(0, len(index), _DRAWN):
+        rows = index[start : start + _DRAWN]
+        part = crystals[rows]
+        total = np.zeros((shape[0], len(rows), shape[2]))
+        seen: Any = 0.0
+        for copy in range(max(1, copies)):
+            # Not the generators of the epochs, which are (seed, epoch).
+            rng = np.random.default_rng([run.config.seed, start, copy, 1])
+            encoded = run.representation.encode(redescribe(part, names, rng))
+            extra = {"inputs": inputs[rows][encoded.index]} if run.inputs else None
+            samples = encode_samples(encoded, run.scaling, ragged, device, extra)
+            precision = run.config.machine.precision
+            for member, network in enumerate(run.snapshots):
+                total[member] += network_outputs(network, samples, precision)
+            with HiddenVectors(run.predictor) as caught:
+                total[-1] += network_outputs(run.predictor, samples, precision)
+            found = caught.rows()
+            seen = None if seen is None or found is None else seen + found
+        outputs[:, rows] = total / max(1, copies)
+        if isinstance(seen, np.ndarray):
+            if vectors is None:
+                vectors = np.full((len(crystals), seen.shape[1]), np.nan)
+            vectors[rows] = seen / max(1, copies)
+    return outputs, tuple(why[i] for i in sorted(why)), vectors
+
+
+def _copies(run: Run, copies: int | None) -> int:
+    """Augmented copies to average over, or PredictionError."""
     augmentation = run.config.augmentation
     if copies and not augmentation.names:
         raise PredictionError(
             f"{copies} copies asked for, but the run was trained without augmentation: its config "
             "names none to draw them by"
         )
-    if copies is not None:
-        augmentation = augmentation.model_copy(update={"copies": copies})
-    if len(names) != len(crystals):
-        raise PredictionError(f"{len(names)} ids for {len(crystals)} crystals: wanted one for each")
-    values, failures = predict_with(
-        run.predictor,
-        run.representation,
-        run.scaling,
-        run.transform,
-        crystals,
-        augmentation,
-        run.config.seed,
-        run.config.machine.precision,
-    )
-    return Predictions(
-        run.target, run.unit, values, failures, names, ("",) * len(values), crystals.formulas
-    )
+    return augmentation.copies if copies is None else copies
 
 
-def predict_files(
-    run: Run | str | Path,
-    files: Sequence[str | Path],
-    *,
-    copies: int | None = None,
-    **reading: Any,
-) -> Predictions:
-    """Predict for every crystal in files, folders, archives or tables.
-
-    What cannot be read is a row with its reason, after the crystals. ``reading`` goes to
-    :func:`crystalcodec.io.read`, whose errors this raises, too.
-    """
-    from crystalcodec.io import read
-
-    run = run if isinstance(run, Run) else open_run(run)
-    loaded = read(files, **reading)
-    made = predict(run, loaded.crystals, ids=loaded.ids, copies=copies)
-    n = len(made)
-    unread = [
-        Failure(n + i, f.reason, f.detail, f.source, f.line) for i, f in enumerate(loaded.failures)
-    ]
-    blank = ("",) * len(unread)
-    return Predictions(
-        run.target,
-        run.unit,
-        np.concatenate([made.values, np.full(len(unread), np.nan)]),
-        (*made.failures, *unread),
-        made.ids + blank,
-        (*map(str, loaded.sources), *(f.source for f in unread)),
-        made.formulas + blank,
-    )
+def input_values(
+    runs: Sequence[Run], crystals: Crystals
+) -> tuple[npt.NDArray[np.float32], Failures]:
+    """(n, n_inputs) what runs predict as the inputs of another, and what they refuse."""
+    found = [answers(run, crystals) for run in runs]
+    tables = [np.zeros((len(crystals), 0)), *(values for values, _, _ in found)]
+    failures = {
+        failure.index: replace(
+            failure, detail=f"{failure.detail} (for the input {run.target})".strip()
+        )
+        for run, (_, _, failed) in zip(runs, found, strict=True)
+        for failure in failed
+    }
+    table = np.concatenate(tables, axis=1).astype(np.float32)
+    return table, tuple(failures[i] for i in sorted(failures))
 
 
-def predict_with(
-    predictor: Predictor,
-    representation: Representation,
-    scaling: Scaling,
-    transform: TargetTransform,
-    crystals: Crystals,
-    augmentation: AugmentationConfig,
-    seed: int,
-    precision: str = "32-true",
-) -> tuple[Floats, tuple[Failure, ...]]:
-    """(n,) values in the unit of the target, NaN where a crystal cannot be held, and why.
-
-    Every cell is made right-handed first, which moves no atom. The network works in the precision
-    that it was trained in; its last layer always in float32.
-    """
-    crystals = crystals.right_handed()
-    failures = tuple(representation.refuse(crystals))
-    kept = np.ones(len(crystals), bool)
-    kept[[failure.index for failure in failures]] = False
-    index = np.flatnonzero(kept)
-    values = np.full(len(crystals), np.nan)
-    held = crystals[index]
-    ragged = ragged_arrays(representation)
-    device = next(predictor.parameters()).device
-    copies = augmentation.copies if augmentation.names else 0
-    total = np.zeros(len(held))
-    for start in range(0, len(held), _DRAWN):
-        part = held[start : start + _DRAWN]
-        for copy in range(max(1, copies)):
-            drawn = part
-            if copies:
-                # Not the generators of the epochs, which are (seed, epoch).
-                rng = np.random.default_rng([seed, start, copy, 1])
-                drawn = redescribe(part, augmentation.names, rng)
-            encoded = representation.encode(drawn)
-            samples = encode_samples(encoded, scaling, ragged, device)
-            learned = learnt(predictor, samples, precision)
-            total[start : start + _DRAWN] += transform.undo(learned)
-    values[index] = total / max(1, copies)
-    return _without_overflow(values, index, failures)
-
-
-def learnt(predictor: torch.nn.Module, samples: Samples, precision: str = "32-true") -> Floats:
-    """(n,) what the model gives for samples: the transform of the target is not undone."""
+def network_outputs(
+    network: torch.nn.Module, samples: Samples, precision: str = "32-true"
+) -> Floats:
+    """(n, n_outputs) what a network gives for samples."""
     parts = []
-    device = next(predictor.parameters()).device
+    device = next(network.parameters()).device
     with torch.no_grad(), _autocast(precision, device):
         for start in range(0, samples.n, _BATCH):
             index = torch.arange(start, min(samples.n, start + _BATCH), device=device)
-            parts.append(predictor(samples.batch(index))[:, 0].double().cpu().numpy())
-    return np.concatenate(parts) if parts else np.zeros(0)
+            parts.append(network(samples.batch(index)).double().cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros((0, 1))
+
+
+def learnt(predictor: torch.nn.Module, samples: Samples, precision: str = "32-true") -> Floats:
+    """(n,) the first output of a network for samples."""
+    return network_outputs(predictor, samples, precision)[:, 0]
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -273,13 +366,3 @@ def _autocast(precision: str, device: torch.device) -> torch.autocast:
     # A processor has no float16 arithmetic worth using: float32 is the same, and more exact.
     used = kind is not None and not (kind is torch.float16 and device.type == "cpu")
     return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=used)
-
-
-def _without_overflow(
-    values: Floats, index: npt.NDArray[np.int64], failures: tuple[Failure, ...]
-) -> tuple[Floats, tuple[Failure, ...]]:
-    """A value that is not finite is no answer: NaN and a reason."""
-    bad = index[~np.isfinite(values[index])]
-    values[bad] = np.nan
-    more = [Failure(int(i), "prediction not finite", "far outside the training data") for i in bad]
-    return values, tuple(sorted((*failures, *more), key=lambda failure: failure.index))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 
 from crystalcodec.io.whole import whole_file
-from crystalcodec.models.base import Predictor, build_model
+from crystalcodec.models.base import Predictor
 from crystalcodec.models.scaling import Scaling
 from crystalcodec.representations.base import Representation, RepresentationError
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.checkpoints import FORMAT, load_weights, save_weights
 from crystalcodec.workflow.config import ConfigError, RunConfig
-from crystalcodec.workflow.targets import TargetTransform
+from crystalcodec.workflow.input_network import build_network
+from crystalcodec.workflow.targets import Target, n_outputs
 
 __all__ = ["Run", "RunError", "open_run", "write_json"]
 
@@ -27,6 +29,9 @@ CHECKPOINT: Final = "checkpoint.safetensors"
 MODEL: Final = "model.safetensors"
 SCALING: Final = "scaling.safetensors"
 RECORD: Final = "run.json"
+INPUTS: Final = "inputs"
+SNAPSHOT: Final = "snapshot-{}.safetensors"
+"""Weights at the end of a cycle, counted from 1; those of the last are the model's."""
 
 
 class RunError(ValueError):
@@ -37,7 +42,9 @@ class RunError(ValueError):
 class Run:
     """A trained model and everything that is needed to predict with it.
 
-    ``record`` is what ``run.json`` holds: versions, data hashes, figures and so on.
+    ``record`` is what ``run.json`` holds: versions, data hashes, figures and so on. ``inputs`` are
+    the runs whose predictions this one takes as inputs. The mean of the outputs of ``predictor``
+    and of ``snapshots``, the networks at the ends of earlier cycles, is what the run tells.
     """
 
     folder: Path
@@ -46,28 +53,43 @@ class Run:
     representation: Representation
     predictor: Predictor
     scaling: Scaling
-    transform: TargetTransform
+    targets: tuple[Target, ...]
+    inputs: tuple[Run, ...] = ()
+    snapshots: tuple[Predictor, ...] = ()
+
+    @property
+    def networks(self) -> tuple[Predictor, ...]:
+        """All of its networks, the last one last."""
+        return (*self.snapshots, self.predictor)
 
     @property
     def target(self) -> str:
-        """Name of the predicted property."""
-        return self.config.target.column
+        """Name of the predicted property; of several, all of them."""
+        return ", ".join(target.column for target in self.targets)
 
     @property
     def unit(self) -> str:
-        """Unit of the predicted property, empty where the data told none."""
-        return str(self.record["target"]["unit"])
+        """Unit of the predicted property, empty where the data told none, and of several."""
+        return self.targets[0].unit if len(self.targets) == 1 else ""
 
 
-def identity(config: RunConfig, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a run this run: settings that change its numbers, and the hashes of its data."""
+def identity(
+    config: RunConfig, hashes: Mapping[str, str], inputs: Sequence[Run] = ()
+) -> dict[str, Any]:
+    """What makes a run this run: settings that change its numbers, and the hashes of its data.
+
+    A run that gives an input counts by what it is, and not by where it lies.
+    """
     values = config.values()
     values["machine"] = {"precision": config.machine.precision}
     values["data"] = {
         "seed": config.data.split_seed,
         "fractions": values["data"].get("fractions"),
-        **{name: part["content_hash"] for name, part in data.items()},
+        **hashes,
     }
+    values["inputs"]["runs"] = [
+        digest({"identity": run.record["identity"], "files": run.record["files"]}) for run in inputs
+    ]
     return values
 
 
@@ -148,7 +170,7 @@ def save_model(folder: Path, predictor: Predictor, scaling: Scaling) -> dict[str
     arrays = {name: torch.from_numpy(array) for name, array in scaling.to_arrays().items()}
     save_weights(folder / SCALING, arrays, scaling.describe())
     save_weights(folder / MODEL, predictor.state_dict(), {"model": predictor.name})
-    return {name: _sha256(folder / name) for name in (MODEL, SCALING)}
+    return {name: sha256(folder / name) for name in (MODEL, SCALING)}
 
 
 def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
@@ -167,36 +189,56 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
             "it stopped"
         )
     for name in (MODEL, SCALING):
-        wanted = record.get("files", {}).get(name)
-        if not (folder / name).is_file():
-            raise RunError(f"{folder / name} is missing: train again into another folder")
-        if _sha256(folder / name) != wanted:
-            raise RunError(
-                f"{folder / name} is damaged or of another run (its SHA-256 is not the one in "
-                f"{RECORD}): restore it from a copy, or train again"
-            )
+        check_file(folder, name, record)
     try:
-        transform = TargetTransform(**record["target"]["transform"])
+        # A run of one target alone was written without the list.
+        targets = tuple(map(Target.of, record.get("targets") or [record["target"]]))
         config = RunConfig.of(record["config"])
         # With every default written out, so that it does not matter if a default changes.
         representation = representation_from(record["representation"])
         model = dict(record["model"])
     except (KeyError, TypeError, ConfigError, RepresentationError) as error:
         raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
+    n_inputs = len(config.inputs.runs)
+    inputs = tuple(open_run(folder / INPUTS / str(i), device) for i in range(n_inputs))
     # The random start is overwritten; the caller's random numbers go on as if it had not been.
     with torch.random.fork_rng():
-        predictor = build_model(model.pop("name"), representation, 1, **model)
-    weights, _ = load_weights(folder / MODEL)
-    try:
-        predictor.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{folder / MODEL} does not fit its model: {error}") from None
+        predictor = build_network(
+            config, model, representation, n_outputs(targets), sum(len(r.targets) for r in inputs)
+        )
+    _fill(predictor, folder / MODEL)
+    predictor.to(device).eval()
+    snapshots = tuple(copy.deepcopy(predictor) for _ in range(1, config.training.snapshots or 1))
+    for i, snapshot in enumerate(snapshots, 1):
+        _fill(snapshot, check_file(folder, SNAPSHOT.format(i), record))
     arrays, kind = load_weights(folder / SCALING)
     scaling = Scaling.from_arrays(
         kind["kind"], kind["per"], {name: tensor.numpy() for name, tensor in arrays.items()}
     )
-    predictor.to(device).eval()
-    return Run(folder, config, record, representation, predictor, scaling, transform)
+    return Run(
+        folder, config, record, representation, predictor, scaling, targets, inputs, snapshots
+    )
+
+
+def _fill(network: Predictor, path: Path) -> None:
+    """Give a network the weights of a file, or RunError."""
+    weights, _ = load_weights(path)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{path} does not fit its model: {error}") from None
+
+
+def check_file(folder: Path, name: str, record: Mapping[str, Any]) -> Path:
+    """The path of a run's file, or RunError where it is missing or not the one of the record."""
+    if not (folder / name).is_file():
+        raise RunError(f"{folder / name} is missing: train again into another folder")
+    if sha256(folder / name) != record.get("files", {}).get(name):
+        raise RunError(
+            f"{folder / name} is damaged or of another run (its SHA-256 is not the one in "
+            f"{RECORD}): restore it from a copy, or train again"
+        )
+    return folder / name
 
 
 def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
@@ -215,6 +257,7 @@ def _differences(stored: Any, wanted: Any, key: str = "") -> list[str]:
     return [f"{key}: {json.dumps(stored)} there, {json.dumps(wanted)} wanted"]
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from crystalcodec.data.splitting import FRACTIONS, Split, split_dataset
 from crystalcodec.failures import Failure, count_reasons
 from crystalcodec.representations.base import Representation
 from crystalcodec.workflow.config import DataConfig
+from crystalcodec.workflow.prediction import input_values
+from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.targets import TargetError, target_values
 
 __all__ = ["Labelled", "label", "load_splits"]
@@ -25,8 +28,14 @@ class Labelled:
 
     Parameters
     ----------
-    crystals, ids, targets
-        m crystals, their ids and finite targets.
+    crystals, ids
+        m crystals and their ids.
+    targets : (m, t)
+        Finite, or NaN where missing; each crystal has one at least.
+    inputs : (m, k)
+        What other runs predict for them, as inputs of this one; k is 0 without any.
+    rows : (m,)
+        Their positions among the n.
     n
         Crystals there were.
     failures
@@ -38,6 +47,8 @@ class Labelled:
     crystals: Crystals
     ids: npt.NDArray[np.object_]
     targets: npt.NDArray[np.float64]
+    inputs: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
     n: int
     failures: tuple[Failure, ...]
     content_hash: str
@@ -55,51 +66,68 @@ class Labelled:
         }
 
 
-def label(dataset: Dataset, column: str, representation: Representation, what: str) -> Labelled:
-    """Leave out the crystals without a target and those that the representation cannot hold.
+def label(
+    dataset: Dataset,
+    columns: Sequence[str],
+    representation: Representation,
+    what: str,
+    inputs: Sequence[Run] = (),
+) -> Labelled:
+    """Leave out the crystals without any target and those that cannot be predicted.
 
-    Every cell is made right-handed first, which moves no atom.
+    That is what the representation cannot hold, and what a run that gives an input refuses. Every
+    cell is made right-handed first, which moves no atom.
 
     Raises
     ------
     DatasetError, TargetError
         No such column, one of text, or infinite values.
     """
-    values = target_values(dataset, column, what)
-    missing = np.isnan(values)
+    values = np.stack([target_values(dataset, column, what) for column in columns], axis=1)
+    missing = np.isnan(values).all(axis=1)
     failures = {
-        int(i): Failure(int(i), "missing target", f"{column} is empty")
+        int(i): Failure(int(i), "missing target", f"{', '.join(columns)} empty")
         for i in np.flatnonzero(missing)
     }
     crystals = dataset.crystals.right_handed()
     for failure in representation.refuse(crystals):
         failures.setdefault(failure.index, failure)
-    kept = np.ones(len(dataset), bool)
-    kept[list(failures)] = False
+    rows = np.setdiff1d(np.arange(len(dataset)), list(failures))
+    given, refused = input_values(inputs, crystals[rows])
+    failures |= {int(rows[f.index]): replace(f, index=int(rows[f.index])) for f in refused}
+    good = np.setdiff1d(np.arange(len(rows)), [f.index for f in refused])
+    kept = rows[good]
     return Labelled(
         crystals[kept],
         dataset.ids[kept],
         values[kept],
+        given[good],
+        kept,
         len(dataset),
         tuple(failures[i] for i in sorted(failures)),
         dataset.content_hash,
     )
 
 
-def load_splits(config: DataConfig, column: str) -> tuple[dict[str, Dataset], str]:
-    """Datasets ``train``, ``validation`` and, where there is one, ``test``, and the target's unit.
+def load_splits(
+    config: DataConfig, columns: Sequence[str]
+) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Datasets ``train``, ``validation`` and, where there is one, ``test``, and columns' units.
 
     Raises
     ------
     DatasetError
-        A dataset that cannot be read, or without the column.
+        A dataset that cannot be read, or without one of the columns.
+    TargetError
+        No training or no validation crystals.
     """
-    whole = Dataset.read(config.dataset, [column])
-    unit = whole.metadata.units.get(column, "")
+    columns = list(columns)
+    whole = Dataset.read(config.dataset, columns)
+    units = {column: whole.metadata.units.get(column, "") for column in columns}
     if config.validation is not None:
-        parts = {"train": whole, "validation": Dataset.read(config.validation, [column])}
+        parts = {"train": whole, "validation": Dataset.read(config.validation, columns)}
         if config.test is not None:
-            parts["test"] = Dataset.read(config.test, [column])
+            parts["test"] = Dataset.read(config.test, columns)
     elif config.split is not None:
         parts = Split.read(config.split).apply(whole)
     else:
@@ -115,4 +143,4 @@ def load_splits(config: DataConfig, column: str) -> tuple[dict[str, Dataset], st
                 f"{ {name: len(part) for name, part in parts.items()} }"
             )
     known = ("train", "validation", "test")
-    return {name: parts[name] for name in known if name in parts and len(parts[name])}, unit
+    return {name: parts[name] for name in known if name in parts and len(parts[name])}, units

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from crystalcodec.evaluation.regression import mae, rmse
 from crystalcodec.failures import count_reasons
 from crystalcodec.io.whole import whole_file
-from crystalcodec.models.base import Predictor, all_parameters, build_model, count_parameters
+from crystalcodec.models.base import Predictor, all_parameters, count_parameters
 from crystalcodec.models.scaling import Scaling, fit_scaling
-from crystalcodec.representations.base import Encoded, Representation
+from crystalcodec.representations.base import Representation
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.checkpoints import FORMAT
-from crystalcodec.workflow.config import ConfigError, RunConfig, TrainingConfig
-from crystalcodec.workflow.loop import Loop, Row
-from crystalcodec.workflow.prediction import learnt
-from crystalcodec.workflow.progress import stop_requests, training_progress
+from crystalcodec.workflow.config import ConfigError, RunConfig
+from crystalcodec.workflow.crossfitting import (
+    check_folds,
+    input_columns,
+    keep_inputs,
+    open_inputs,
+    out_of_sample,
+)
+from crystalcodec.workflow.ensembles import Ensemble, save_snapshots, with_weights
+from crystalcodec.workflow.fitting import Task, fit
+from crystalcodec.workflow.input_network import InputNetwork, build_network
+from crystalcodec.workflow.loop import Row
+from crystalcodec.workflow.prediction import outputs_of
 from crystalcodec.workflow.results import write_results
 from crystalcodec.workflow.runs import (
     CHECKPOINT,
@@ -40,51 +46,19 @@ from crystalcodec.workflow.runs import (
     save_model,
     write_json,
 )
-from crystalcodec.workflow.samples import (
-    AugmentedCrystals,
-    Batch,
-    Samples,
-    encode_samples,
-    ragged_arrays,
-    redescribe,
-    split_share,
-)
+from crystalcodec.workflow.samples import ragged_arrays, redescribe, split_share
 from crystalcodec.workflow.splits import Labelled, label, load_splits
-from crystalcodec.workflow.targets import TargetError, TargetTransform
+from crystalcodec.workflow.targets import (
+    Target,
+    TargetError,
+    choose_threshold,
+    n_outputs,
+    values_of,
+)
+from crystalcodec.workflow.trials import fit_targets, try_transforms
+from crystalcodec.workflow.trust import write_seeds_trust
 
-__all__ = ["RegressionObjective", "train", "train_seeds"]
-
-_LOSSES: Mapping[str, Callable[..., Tensor]] = {
-    "mse": lambda got, wanted, delta: nn.functional.mse_loss(got, wanted),
-    "l1": lambda got, wanted, delta: nn.functional.l1_loss(got, wanted),
-    "huber": lambda got, wanted, delta: nn.functional.huber_loss(got, wanted, delta=delta),
-}
-
-
-@dataclass
-class RegressionObjective:
-    """The loss of predicted targets, and the error on held-out crystals in the target's unit."""
-
-    config: TrainingConfig
-    samples: Samples
-    targets: np.ndarray[Any, Any]
-    transform: TargetTransform
-    precision: str = "32-true"
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Loss in the transformed target, a scalar."""
-        got = network(batch).float()
-        return _LOSSES[self.config.loss](got, batch["target"], self.config.huber_delta)
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """MAE and RMSE, no augmented copies."""
-        learned = learnt(network, self.samples, self.precision)
-        with np.errstate(over="ignore"):
-            values = np.nan_to_num(self.transform.undo(learned))
-        return {
-            "validation_mae": mae(self.targets, values),
-            "validation_rmse": rmse(self.targets, values),
-        }
+__all__ = ["train", "train_seeds"]
 
 
 def train(
@@ -127,51 +101,47 @@ def train(
     representation = representation_from(config.representation.model_dump())
     for entry in config.augmentation.names:
         split_share(entry)
-    column = config.target.column
-    datasets, unit = load_splits(config.data, column)
+    inputs = open_inputs(config.inputs, folder, _device(config))
+    columns = dict.fromkeys([*config.columns, *input_columns(config.inputs, inputs)])
+    datasets, units = load_splits(config.data, list(columns))
+    check_folds(config.inputs, inputs, datasets)
+    wanted = identity(config, {name: part.content_hash for name, part in datasets.items()}, inputs)
+    found = claim(folder, wanted)
+    if found is not None and found["status"] == "finished":
+        say(f"{folder} holds this run, finished: nothing to do")
+        return open_run(folder)
+    if found is not None:
+        say(f"going on with the run in {folder}")
     if representation.needs_fit:
         representation = representation.fit(datasets["train"].crystals)
-    data = {name: label(part, column, representation, name) for name, part in datasets.items()}
-    for line in _left_out(data):
-        say(line)
-    transform = TargetTransform.fit(config.target.transform, data["train"].targets)
-    if not len(data["validation"]):
-        raise TargetError("no validation crystal is left: nothing to measure the error on")
     with _fixed_threads(config.machine.threads), torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        predictor = build_model(config.model.name, representation, 1, **config.model.parameters)
-        described = {name: part.describe() for name, part in data.items()}
-        wanted = identity(config, described)
-        found = claim(folder, wanted)
-        if found is not None and found["status"] == "finished":
-            say(f"{folder} holds this run, finished: nothing to do")
-            return open_run(folder)
-        if (folder / CHECKPOINT).exists():
-            say(f"going on with the run in {folder}")
-        scaling = _fit_scaling(config, representation, data["train"], predictor.unscaled)
+        data = {
+            name: label(part, config.columns, representation, name, inputs)
+            for name, part in datasets.items()
+        }
+        for line in _left_out(data, config):
+            say(line)
+        # Refused here, before anything is written.
+        first = {t.column: "standardise" for t in config.targets if t.transform == "auto"}
+        targets = fit_targets(config, data["train"], units, first)
+        _check_validation(targets, data["validation"])
+        build = _builder(config, representation, n_outputs(targets), data["train"])
+        network = build()
+        scaling = _fit_scaling(config, representation, data["train"], network)
+        task = Task(folder, config, representation, scaling, data, digest(wanted), progress, say)
         record = {
             **_provenance(command),
             "status": "training",
             "identity": wanted,
-            "config": config.values(),
-            "target": {"column": column, "unit": unit, "transform": transform.describe()},
-            "representation": representation.config(),
-            "model": {
-                "name": predictor.name,
-                **all_parameters(config.model.name, **config.model.parameters),
-            },
-            "scaling": scaling.describe(),
-            "n_parameters": count_parameters(predictor),
-            "data": described,
+            **_described(task, network),
+            "transform_trials": (found or {}).get("transform_trials", {}),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_partial_files(folder)
-        write_json(folder / RECORD, record)
-        with whole_file(folder / "config.toml") as partial:
-            Path(partial).write_text(config.to_toml(), encoding="utf-8")
-        history = _fit(folder, config, record, predictor, scaling, transform, data, progress)
-        record["files"] = save_model(folder, predictor, scaling)
-        run = Run(folder, config, record, representation, predictor, scaling, transform)
+        _start(folder, config, record)
+        keep_inputs(inputs, folder)
+        if inputs and config.inputs.folds:
+            given = out_of_sample(task, inputs, datasets)
+            task = replace(task, data={**data, "train": replace(data["train"], inputs=given)})
+        run, history = _train(task, build, units, record, inputs)
         write_results(run, data, history)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return open_run(folder)
@@ -182,82 +152,131 @@ def train_seeds(
 ) -> list[Run]:
     """The same run once for each seed, in ``seed-0``, ``seed-1`` ... of a folder.
 
-    ``options`` and errors are those of :func:`train`.
+    The folder is a model, too: their mean, whose intervals are calibrated at the end. ``options``
+    and errors are those of :func:`train`.
     """
-    return [
+    runs = [
         train(config.model_copy(update={"seed": seed}), Path(folder) / f"seed-{seed}", **options)
         for seed in dict.fromkeys(seeds)
     ]
+    if len(runs) > 1:
+        write_seeds_trust(Ensemble(Path(folder), tuple(runs)))
+    return runs
 
 
-def _fit(
-    folder: Path,
-    config: RunConfig,
-    record: Mapping[str, Any],
-    predictor: Predictor,
-    scaling: Scaling,
-    transform: TargetTransform,
-    data: Mapping[str, Labelled],
-    progress: bool | None,
-) -> list[Row]:
-    """Run the loop; the predictor ends with its final weights. Gives the history."""
-    from lightning.fabric import Fabric
+def _builder(
+    config: RunConfig, representation: Representation, outputs: int, training: Labelled
+) -> Callable[[], Predictor]:
+    """What makes the network of a run, each time with the same random weights."""
+    model = _model(config)
 
-    machine = config.machine
-    # It announces its precision on every start; the configuration tells it.
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    accelerator = "gpu" if machine.device == "cuda" else machine.device
-    fabric = Fabric(accelerator=accelerator, devices=1, precision=machine.precision)
-    representation = representation_from(record["representation"])
-    ragged = ragged_arrays(representation)
+    def build() -> Predictor:
+        torch.manual_seed(config.seed)
+        return build_network(config, model, representation, outputs, training.inputs.shape[1])
 
-    def make(encoded: Encoded, extra: Mapping[str, Any]) -> Samples:
-        return encode_samples(encoded, scaling, ragged, fabric.device, extra)
+    return build
 
-    wanted = transform.apply(data["train"].targets).astype(np.float32)[:, None]
-    source = AugmentedCrystals(
-        data["train"].crystals,
-        representation,
-        {"target": wanted},
-        config.augmentation.names,
-        config.seed,
-        make,
+
+def _train(
+    task: Task,
+    build: Callable[[], Predictor],
+    units: Mapping[str, str],
+    record: dict[str, Any],
+    inputs: tuple[Run, ...],
+) -> tuple[Run, list[Row]]:
+    """The training itself: the run with its weights on disk, and the history."""
+    chosen = try_transforms(task, units, build, record)
+    targets = fit_targets(task.config, task.data["train"], units, chosen)
+    network = build()
+    loop = fit(task, network, targets, task.config.training, CHECKPOINT)
+    record["model"] |= network.recorded()
+    record["files"] = save_model(task.folder, network, task.scaling)
+    record["files"] |= save_snapshots(task.folder, loop.snapshots, network.name)
+    run = Run(
+        task.folder,
+        task.config,
+        record,
+        task.representation,
+        network,
+        task.scaling,
+        targets,
+        inputs,
+        with_weights(network, loop.snapshots),
     )
-    held_out = data["validation"]
-    objective = RegressionObjective(
-        config.training,
-        make(representation.encode(held_out.crystals), {}),
-        held_out.targets,
-        transform,
-        machine.precision,
-    )
-    unit = record["target"]["unit"]
-    with training_progress(progress, config.training.epochs, unit) as bar, stop_requests() as stop:
-        loop = Loop(
-            predictor,
-            objective,
-            source,
-            config.training,
-            fabric,
-            config.seed,
-            checkpoint=folder / CHECKPOINT,
-            checkpoint_seconds=machine.checkpoint_seconds,
-            identity=digest(record["identity"]),
-            stop=stop,
-            on_epoch=bar.on_epoch,
-            on_step=bar.on_step,
+    return _with_thresholds(run, task.data["validation"]), loop.history
+
+
+def _model(config: RunConfig) -> dict[str, Any]:
+    """Name and all parameters of the model."""
+    parameters = all_parameters(config.model.name, **config.model.parameters)
+    return {"name": config.model.name, **parameters}
+
+
+def _described(task: Task, network: Predictor) -> dict[str, Any]:
+    """What a training works on, for the record of a run."""
+    return {
+        "config": task.config.values(),
+        "representation": task.representation.config(),
+        "model": _model(task.config),
+        "scaling": task.scaling.describe(),
+        "n_parameters": count_parameters(network),
+        "data": {name: part.describe() for name, part in task.data.items()},
+    }
+
+
+def _start(folder: Path, config: RunConfig, record: Mapping[str, Any]) -> None:
+    """The folder with its record and configuration, from which on it is this run's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Temporary files that a killed run left; only this run writes in its folder.
+    for path in folder.glob(".????????.*"):
+        path.unlink(missing_ok=True)
+    write_json(folder / RECORD, record)
+    with whole_file(folder / "config.toml") as partial:
+        Path(partial).write_text(config.to_toml(), encoding="utf-8")
+
+
+def _check_validation(targets: Sequence[Target], part: Labelled) -> None:
+    """Raise TargetError where a target has no validation crystal."""
+    if not len(part):
+        raise TargetError("no validation crystal is left: nothing to measure the error on")
+    empty = np.isnan(part.targets).all(axis=0)
+    if empty.any():
+        column = targets[int(np.flatnonzero(empty)[0])].column
+        raise TargetError(
+            f"{column!r} is empty in all validation crystals: nothing to measure its error on; cut "
+            "the data in another way, or leave it out"
         )
-        return loop.run()
+
+
+def _with_thresholds(run: Run, part: Labelled) -> Run:
+    """The run with the thresholds of its zeros chosen on validation crystals, and in its record."""
+    targets = run.targets
+    if any(target.finds_zeros for target in targets):
+        outputs, _ = outputs_of(run, part.crystals)
+        # With a threshold of 0 the value is that of a crystal that is not 0.
+        values, probabilities = values_of(
+            [target.with_threshold(0.0) for target in targets], outputs, part.crystals.n_sites
+        )
+        targets = tuple(
+            target.with_threshold(
+                choose_threshold(part.targets[:, i], values[:, i], probabilities[:, i])
+            )
+            if target.finds_zeros
+            else target
+            for i, target in enumerate(targets)
+        )
+    record = {**run.record, "targets": [target.describe() for target in targets]}
+    return replace(run, targets=targets, record=record)
 
 
 def _fit_scaling(
     config: RunConfig,
     representation: Representation,
     training: Labelled,
-    unscaled: Sequence[str],
+    network: Predictor,
 ) -> Scaling:
     """Fitted on what the model will see: augmented crystals where training augments them."""
+    model = network.predictor if isinstance(network, InputNetwork) else network
     crystals = training.crystals
     if config.augmentation.names:
         rng = np.random.default_rng([config.seed, 0, 0, 2])
@@ -267,7 +286,7 @@ def _fit_scaling(
         config.scaling.kind,
         config.scaling.per,
         ragged_arrays(representation),
-        unscaled,
+        model.unscaled,
     )
 
 
@@ -280,13 +299,25 @@ def _check_machine(config: RunConfig) -> None:
         raise ConfigError("machine.precision '16-mixed' needs a CUDA device: use 'bf16-mixed'")
 
 
-def _left_out(data: Mapping[str, Labelled]) -> list[str]:
+def _device(config: RunConfig) -> str:
+    """Where the runs that give inputs work: on a CUDA device where this one does."""
+    wanted = config.machine.device
+    return "cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
+
+
+def _left_out(data: Mapping[str, Labelled], config: RunConfig) -> list[str]:
+    """What a user should know of the data: rows that are not used, and why."""
     lines = []
     for name, part in data.items():
         reasons = count_reasons(part.failures)
         if reasons:
             shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
             lines.append(f"{name}: {len(part)} of {part.n} crystals used; left out: {shown}")
+    if config.training.loss == "mape":
+        for target, values in zip(config.targets, data["train"].targets.T, strict=True):
+            zeros = int((values == 0).sum())
+            if zeros and target.kind == "value":
+                lines.append(f"train: {zeros} crystals whose {target.column} is 0 are in no loss")
     return lines
 
 
@@ -300,12 +331,6 @@ def _provenance(command: Sequence[str] | None) -> dict[str, Any]:
     }
     command = list(sys.argv if command is None else command)
     return {"format": FORMAT, "versions": versions, "command": command}
-
-
-def _remove_partial_files(folder: Path) -> None:
-    """Temporary files that a killed run left; only this run writes in its folder."""
-    for path in folder.glob(".????????.*"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,0 +1,131 @@
+"""One training of a network on labelled crystals: what it works on, and the loop around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crystalcodec.models.base import Predictor
+from crystalcodec.models.scaling import Scaling
+from crystalcodec.representations.base import Encoded, Representation
+from crystalcodec.workflow.config import MachineConfig, RunConfig, TrainingConfig
+from crystalcodec.workflow.input_network import InputNetwork
+from crystalcodec.workflow.loop import Loop
+from crystalcodec.workflow.objectives import TargetObjective
+from crystalcodec.workflow.progress import stop_requests, training_progress
+from crystalcodec.workflow.samples import AugmentedCrystals, Samples, encode_samples, ragged_arrays
+from crystalcodec.workflow.splits import Labelled
+from crystalcodec.workflow.targets import Target, learnable
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["Task", "fit"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the trainings of a run work on.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    scaling
+        Fitted on training crystals.
+    data
+        By split; the inputs of training crystals are those that they are trained with.
+    identity
+        What a state to go on from must have been made with.
+    progress
+        As :func:`~crystalcodec.workflow.training.train` takes it.
+    """
+
+    folder: Path
+    config: RunConfig
+    representation: Representation
+    scaling: Scaling
+    data: Mapping[str, Labelled]
+    identity: str
+    progress: bool | None = None
+    say: Callable[[str], None] = lambda line: None
+
+
+def fit(
+    task: Task,
+    network: Predictor,
+    targets: Sequence[Target],
+    training: TrainingConfig,
+    checkpoint: str,
+    title: str = "",
+) -> Loop:
+    """Run the loop and give it; the network ends with its final weights.
+
+    ``checkpoint`` is the name of the file of the training state, in the run's folder.
+    """
+    machine = task.config.machine
+    fabric = _fabric(machine)
+    ragged = ragged_arrays(task.representation)
+    train, held_out = task.data["train"], task.data["validation"]
+    if isinstance(network, InputNetwork):
+        network.fit_inputs(torch.from_numpy(train.inputs))
+
+    def make(encoded: Encoded, extra: Mapping[str, Any]) -> Samples:
+        return encode_samples(encoded, task.scaling, ragged, fabric.device, extra)
+
+    wanted = learnable(
+        targets, train.targets, train.crystals.n_sites, without_zeros=training.loss == "mape"
+    )
+    source = AugmentedCrystals(
+        train.crystals,
+        task.representation,
+        {"target": wanted, **_inputs(train)},
+        task.config.augmentation.names,
+        task.config.seed,
+        make,
+    )
+    objective = TargetObjective(
+        training,
+        targets,
+        make(task.representation.encode(held_out.crystals), _inputs(held_out)),
+        held_out.targets,
+        held_out.crystals.n_sites,
+        machine.precision,
+    )
+    unit = targets[0].unit if len(targets) == 1 else ""
+    with training_progress(task.progress, training.epochs, unit) as bar, stop_requests() as stop:
+        loop = Loop(
+            network,
+            objective,
+            source,
+            training,
+            fabric,
+            task.config.seed,
+            checkpoint=task.folder / checkpoint,
+            checkpoint_seconds=machine.checkpoint_seconds,
+            identity=f"{task.identity}{title}",
+            stop=stop,
+            on_epoch=bar.on_epoch,
+            on_step=bar.on_step,
+        )
+        loop.run()
+    return loop
+
+
+def _fabric(machine: MachineConfig) -> Fabric:
+    from lightning.fabric import Fabric
+
+    # It announces its precision on every start; the configuration tells it.
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    accelerator = "gpu" if machine.device == "cuda" else machine.device
+    return Fabric(accelerator=accelerator, devices=1, precision=machine.precision)
+
+
+def _inputs(part: Labelled) -> dict[str, Any]:
+    return {"inputs": part.inputs} if part.inputs.shape[1] else {}
