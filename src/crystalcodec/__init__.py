@@ -51,11 +51,13 @@ if TYPE_CHECKING:
     from crystalcodec.representations.unit_graph import UnitGraph
     from crystalcodec.representations.xtal2png import Xtal2PNG
     from crystalcodec.sklearn import CrystalEncoder
+    from crystalcodec.workflow.pretrained import predict
 
 _HOMES: Final = {
     "Crystals": "crystals",
     "Failure": "failures",
     "Dataset": "data",
+    "predict": "workflow.pretrained",
     "prototypes": "data",
     "augment": "data.augmentation",
     "read": "io",
@@ -153,6 +155,7 @@ __all__ = [
     "from_ase",
     "from_pymatgen",
     "load_encoded",
+    "predict",
     "prototypes",
     "read",
     "save_encoded",

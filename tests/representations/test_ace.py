@@ -17,12 +17,12 @@ from crystalcodec.io import to_ase
 from crystalcodec.representations.ace import ACE, SiteACE
 from crystalcodec.representations.ace.channels import channel_weights
 from crystalcodec.representations.ace.expansion import BBasis
+from crystalcodec.representations.ace.radial import chebyshev, cutoff_values, gaussian_orbitals
+from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.harmonics import (
     invariant_coupling,
     real_spherical_harmonics,
 )
-from crystalcodec.representations.ace.radial import chebyshev, cutoff_values, gaussian_orbitals
-from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.neighbors import neighbors_within
 from crystalcodec.testing import check_representation, sample_crystals
 
