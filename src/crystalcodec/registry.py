@@ -17,6 +17,7 @@ __all__ = [
     "AUGMENTATIONS",
     "METRICS",
     "MODELS",
+    "PRETRAINED",
     "REPRESENTATIONS",
     "SOURCES",
     "MissingExtraError",
@@ -92,6 +93,16 @@ AUGMENTATIONS: Final[Mapping[str, str]] = {
     "rotate": "crystalcodec.data.augmentation:rotate",
     "invert": "crystalcodec.data.augmentation:invert",
 }
+
+PRETRAINED: Final[Mapping[str, str]] = {
+    "formation_energy_per_atom": "materials_project",
+    "e_above_hull": "materials_project",
+    "band_gap": "materials_project",
+    "bulk_modulus_vrh": "materials_project",
+    "shear_modulus_vrh": "materials_project",
+    "magnetization": "materials_project",
+}
+"""Properties that the package predicts, and the folder of ``pretrained/`` that holds the model."""
 
 SOURCES: Final[Mapping[str, str]] = {}
 
