@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.elements import SYMBOLS
 from crystalcodec.failures import Failure
 from crystalcodec.representations.base import (
     Encoded,
-    FailureNotes,
     Field,
     RaggedRepresentation,
     Representation,
@@ -26,10 +24,10 @@ from crystalcodec.representations.potential_vectors.networks import (
     IsolatedAtomsError,
     Layer,
     Model,
-    Network,
     load_network,
     one_thread,
 )
+from crystalcodec.representations.potentials import unknown_elements
 
 __all__ = ["PotentialVectors", "SitePotentialVectors"]
 
@@ -43,21 +41,6 @@ def _check(parameters: Representation) -> None:
         raise RepresentationError(wrong)
 
 
-def _refusals(crystals: Crystals, network: Network, model: str) -> list[Failure]:
-    """Crystals of elements that the network does not know."""
-    notes = FailureNotes()
-    strange = np.zeros(len(crystals), bool)
-    strange[crystals.crystal_indices[~network.elements[crystals.numbers]]] = True
-
-    def unknown(i: int) -> str:
-        numbers = np.unique(crystals[i].numbers)
-        symbols = [SYMBOLS[z] for z in numbers[~network.elements[numbers]]]
-        return f"{model} knows no {', '.join(symbols)}"
-
-    notes.add(strange, "element without weights", unknown)
-    return notes.in_order()
-
-
 def _site_vectors(
     crystals: Crystals, model: Model, layer: Layer
 ) -> tuple[list[Floats], list[Failure]]:
@@ -67,7 +50,9 @@ def _site_vectors(
     last digits. On one thread batches of 16 would be faster by less than half.
     """
     network = load_network(model, layer)
-    failures = {failure.index: failure for failure in _refusals(crystals, network, model)}
+    failures = {
+        failure.index: failure for failure in unknown_elements(crystals, network.elements, model)
+    }
     vectors = []
     with one_thread():
         for i, crystal in enumerate(crystals):
