@@ -25,6 +25,7 @@ def demo(tmp_path, monkeypatch):
 def test_the_demo_runs_to_its_end(demo, capsys):
     demo.main()
     shown = capsys.readouterr().out
+    assert "nine of ten" in shown
     assert "2,080 crystals" in shown
     assert "2,080 decoded" in shown
     assert "not from density functional" in shown

@@ -178,3 +178,12 @@ def test_coverage_figures_by_hand():
 def test_what_cannot_be_made_is_refused(call, says):
     with pytest.raises(IntervalError, match=says):
         call()
+
+
+def test_a_limit_that_the_rows_break_is_none():
+    rng = np.random.default_rng(0)
+    targets, values = rng.normal(size=2000), np.zeros(2000)
+    conformal = Conformal.fit(targets[:1000], values[:1000], lower_limit=0.0)
+    assert conformal.lower_limit is None
+    lower, upper = conformal.interval(values[1000:], 0.9)
+    assert coverage_figures(targets[1000:], lower, upper)["inside"] == pytest.approx(0.9, abs=0.03)

@@ -180,3 +180,43 @@ def test_a_lone_atom_has_a_node_and_no_shell():
 def test_wrong_parameters(parameters, message):
     with pytest.raises(RepresentationError, match=message):
         ShellGraph(**parameters)
+
+
+def test_directions_are_compared_neighbour_by_neighbour():
+    """Two octahedra with three hydroxide and three oxide corners: facial, and meridional."""
+    corners = 2.0 * np.concatenate([np.eye(3), -np.eye(3)])
+    places, numbers = [], []
+    for middle, with_hydrogen in (([6, 6, 6], [0, 1, 2]), ([18, 6, 6], [0, 1, 3])):
+        hydrogen = 1.48 * corners[with_hydrogen]
+        places.append(np.concatenate([np.zeros((1, 3)), corners, hydrogen]) + middle)
+        numbers += [26] + 6 * [8] + 3 * [1]
+    cell = np.diag([24.0, 12, 12])
+    crystal = Crystals.single(cell, np.concatenate(places) / np.diag(cell), numbers)
+    assert (ShellGraph(cutoff=2.5).encode(crystal)["numbers"] == 26).sum() == 1
+    rng = np.random.default_rng(0)
+    encoded = [
+        ShellGraph(cutoff=2.5, max_degree=2).encode(c)
+        for c in (crystal, *(rotate(permute_sites(crystal, rng), rng) for _ in range(6)))
+    ]
+    for one in encoded:
+        assert one["numbers"].tolist() == [1, 1, 8, 8, 8, 8, 26, 26]
+        for name in ("weights", "shells", "distances", "counts"):
+            np.testing.assert_allclose(one[name], encoded[0][name], rtol=1e-5)
+
+
+def test_kinds_that_angles_alone_tell_apart_have_an_order():
+    """Straight and bent CF2: which is first does not depend on which was written first."""
+    bent = 1.3 * np.array([np.sin(1.0), np.cos(1.0), 0])
+    middles = np.array([[5.0, 5, 5], [15, 5, 5]])
+    cell = np.diag([20.0, 10.0, 10.0])
+    around = np.array([[1.3, 0, 0], [-1.3, 0, 0], bent, bent * [-1, 1, 1]])
+    places = np.concatenate([middles, around + middles[[0, 0, 1, 1]]])
+    crystal = Crystals.single(cell, places / np.diag(cell), [6, 6, 9, 9, 9, 9])
+    rng = np.random.default_rng(1)
+    found = set()
+    for _ in range(20):
+        changed = rotate(shift_origin(permute_sites(crystal, rng), rng), rng)
+        encoded = ShellGraph(cutoff=1.5, max_degree=2).encode(changed)
+        squares = (encoded["harmonics"].astype(float)[:, :3] ** 2).sum(1)
+        found.add((encoded["shells"].tobytes(), squares.round(3).tobytes()))
+    assert len(found) == 1

@@ -187,3 +187,13 @@ def test_scores_on_disk_are_those_of_the_conformal(tmp_path):
     np.testing.assert_allclose(
         Calibration.open(tmp_path).conformals["energy"].scores, by_hand.scores, rtol=1e-6
     )
+
+
+def test_scores_of_another_calibration_are_refused(tmp_path):
+    Calibration.fit(UNITS, {"validation": held_out(seed=5)}, LIMITS).save(tmp_path / "other")
+    made = Calibration.fit(UNITS, {"validation": held_out()}, LIMITS)
+    made.save(tmp_path, {"seeds": {}})
+    other = (tmp_path / "other" / "calibration.safetensors").read_bytes()
+    (tmp_path / "calibration.safetensors").write_bytes(other)
+    with pytest.raises(CheckpointError, match="other scores"):
+        Calibration.open(tmp_path)

@@ -190,3 +190,15 @@ def test_the_last_layer_sees_the_inputs_in_full_precision():
     wanted = network.last.weight[:, 3] * 1e-4
     np.testing.assert_allclose((other - one)[0].numpy(), wanted.detach().numpy(), atol=6e-5)
     assert ((other - one).abs() > 0).all()
+
+
+def test_an_input_of_other_data_is_told(settings, gap, tmp_path):
+    said = []
+    one_epoch = {"training": {"epochs": 1}, "inputs": inputs(gap.folder)}
+    train(named(settings, "cbm", **one_epoch), tmp_path / "same", say=said.append)
+    assert said == []
+    data = {"dataset": str(tmp_path / "train.parquet"), "fractions": [0.5, 0.25, 0.25]}
+    config = RunConfig.of({**named(settings, "cbm", **one_epoch).values(), "data": data})
+    train(config, tmp_path / "other", say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("input gap: its run names other data")

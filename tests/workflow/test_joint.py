@@ -266,3 +266,15 @@ def test_another_weight_is_another_run(values, tmp_path):
     with pytest.raises(ValueError, match=r"another run \(target.weight: 1.0 there, 2.0 wanted\)"):
         train(RunConfig.of(merge(config, {"target": {"weight": 2}})), tmp_path / "run")
     assert issubclass(ConfigError, ValueError)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_class_of_other_values_in_any_part_leaves_no_folder(values, tmp_path, made_dataset, part):
+    for name, n in (("train", 60), ("validation", 30), ("test", 30)):
+        metal = np.arange(n) % 2 * (2.0 if name == part else 1.0)
+        made_dataset(n, 0, metal=metal).write(tmp_path / f"{name}.parquet")
+    data = {"test": str(tmp_path / "test.parquet")}
+    config = {**merge(values, {"data": data}), "target": {"column": "metal", "kind": "class"}}
+    with pytest.raises(TargetError, match=f"'metal' is a class, and 2 among its {part} values"):
+        train(RunConfig.of(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from crystalcodec.data import DatasetError
+from crystalcodec.data import Dataset, DatasetError
 from crystalcodec.plots import results as plots
 from crystalcodec.report import write_report
-from crystalcodec.workflow import RunConfig, RunError, compare, evaluate
+from crystalcodec.workflow import RunConfig, RunError, compare, evaluate, train
 from crystalcodec.workflow.config import merge
+from crystalcodec.workflow.targets import TargetError
 from crystalcodec.workflow.training import train_seeds
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -131,3 +132,16 @@ def test_what_cannot_be_compared(run, tmp_path):
     (folder / "metrics.json").unlink()
     with pytest.raises(RunError, match="missing or damaged"):
         compare([folder])
+
+
+def test_data_in_another_unit_are_refused(values, run, tmp_path, made_dataset):
+    dataset = made_dataset(60, 1)
+    other = Dataset.from_crystals(
+        dataset.crystals, properties=dict(dataset.properties), units={"energy": "meV"}
+    )
+    with pytest.raises(TargetError, match="'energy' of the given data is in meV"):
+        evaluate(run, other)
+    other.write(tmp_path / "validation.parquet")
+    with pytest.raises(TargetError, match="validation data is in meV, and learnt in eV"):
+        train(RunConfig.of(values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -78,7 +78,8 @@ class Conformal:
         """Calibrate on held-out rows; rows without a finite target and value are left out.
 
         The floor is the median spread of these rows, or their mean where the median is 0; where
-        all spreads are 0 the intervals are of one width.
+        all spreads are 0 the intervals are of one width. A limit that a target of these rows is
+        below is none.
 
         Raises
         ------
@@ -88,6 +89,8 @@ class Conformal:
         wanted, got = _columns(targets, values)
         used = np.isfinite(wanted) & np.isfinite(got)
         errors = np.abs(got - wanted)[used]
+        if lower_limit is not None and (wanted[used] < lower_limit).any():
+            lower_limit = None
         if spread is None:
             return cls(np.sort(errors), None, lower_limit)
         spreads = _spreads(spread, len(wanted))[used]

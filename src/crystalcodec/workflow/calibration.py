@@ -25,7 +25,7 @@ from crystalcodec.workflow.checkpoints import (
     save_weights,
 )
 from crystalcodec.workflow.ensembles import averaged
-from crystalcodec.workflow.runs import write_json
+from crystalcodec.workflow.runs import sha256, write_json
 
 __all__ = [
     "Calibration",
@@ -141,7 +141,7 @@ class Calibration:
                 "score": "|error|" if conformal.floor is None else "|error| / (spread + floor)",
                 "n": len(conformal.scores),
                 "floor": conformal.floor,
-                "lower_limit": limit,
+                "lower_limit": conformal.lower_limit,
                 "quantiles": {f"{c:g}": conformal.quantile(c) for c in COVERAGES},
                 "coverage": checked,
                 "spread_and_error": _grows(spread, error),
@@ -200,7 +200,7 @@ class Calibration:
     def save(self, folder: Path, header: Mapping[str, Any] | None = None) -> None:
         """Write ``calibration.json`` and the sorted scores, each whole or not at all.
 
-        ``header`` is kept with the scores and given back by :meth:`open`'s document.
+        ``header`` is kept beside the document, and so is the SHA-256 of the scores.
         """
         kept = {
             name: {"floor": one.floor, "lower_limit": one.lower_limit}
@@ -212,7 +212,8 @@ class Calibration:
             for name, one in self.conformals.items()
         }
         save_weights(folder / SCORES, scores, {"kind": "calibration", "targets": kept})
-        write_json(folder / CALIBRATION, {**self.document, **(header or {})})
+        document = {**self.document, **(header or {}), "scores_sha256": sha256(folder / SCORES)}
+        write_json(folder / CALIBRATION, document)
 
     @classmethod
     def open(cls, folder: Path) -> Calibration:
@@ -234,6 +235,9 @@ class Calibration:
             document = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
             if document["format"] != FORMAT:
                 raise KeyError("format")
+            # Documents of before it was written have none.
+            if document.pop("scores_sha256", digest := sha256(folder / SCORES)) != digest:
+                raise ValueError("other scores than it was written with")
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise CheckpointError(
                 f"the calibration in {folder} is damaged or of another version: {error!r}"

@@ -48,12 +48,13 @@ def evaluate(run: Run | Ensemble | str | Path, dataset: Any) -> dict[str, Any]:
     Raises
     ------
     RunError, DatasetError, TargetError
-        A run or dataset that cannot be used, or a dataset without one of the targets.
+        A run or dataset that cannot be used, or a dataset without one of the targets or with one
+        in another unit.
     """
     from crystalcodec.data import Dataset
     from crystalcodec.workflow.prediction import opened
     from crystalcodec.workflow.results import judge
-    from crystalcodec.workflow.splits import label
+    from crystalcodec.workflow.splits import check_units, label
     from crystalcodec.workflow.trust import Trust
 
     model = opened(run)
@@ -61,6 +62,7 @@ def evaluate(run: Run | Ensemble | str | Path, dataset: Any) -> dict[str, Any]:
     if not isinstance(dataset, Dataset):
         dataset = Dataset.read(dataset)
     columns = [target.column for target in model.targets]
+    check_units(dataset, {t.column: t.unit for t in model.targets if not t.is_class}, "given")
     part = label(dataset, columns, first.representation, "given", first.inputs)
     if not len(part):
         reasons = ", ".join(f"{n} {r}" for r, n in part.describe()["failures"].items())

@@ -24,7 +24,14 @@ from crystalcodec.workflow.fitting import Task
 from crystalcodec.workflow.prediction import answers
 from crystalcodec.workflow.runs import INPUTS, MODEL, RECORD, SCALING, Run, open_run
 
-__all__ = ["check_folds", "input_columns", "keep_inputs", "open_inputs", "out_of_sample"]
+__all__ = [
+    "check_folds",
+    "input_columns",
+    "keep_inputs",
+    "open_inputs",
+    "other_data",
+    "out_of_sample",
+]
 
 Inputs = npt.NDArray[np.float32]
 # Of a run's folder, what is needed to predict.
@@ -83,6 +90,16 @@ def check_folds(config: InputsConfig, runs: Sequence[Run], parts: Mapping[str, D
                 f"again in {config.folds} folds: set inputs.folds to 0, which takes its run as it "
                 "is"
             )
+
+
+def other_data(config: RunConfig, runs: Sequence[Run]) -> list[str]:
+    """A line for each input whose run names other data, which may hold crystals held out here."""
+    return [
+        f"input {run.target}: its run names other data ({run.config.data.dataset}) or another cut: "
+        "figures on held-out crystals are too good where it was trained on them"
+        for run in runs
+        if run.config.data != config.data
+    ]
 
 
 def out_of_sample(task: Task, runs: Sequence[Run], parts: Mapping[str, Dataset]) -> Inputs:

@@ -222,6 +222,7 @@ def joined(tables: Sequence[Predictions]) -> Predictions:
         lower=_side_by_side([table.lower for table in tables], tables),
         upper=_side_by_side([table.upper for table in tables], tables),
         spread=_side_by_side([table.spread for table in tables], tables),
+        coverage=next((t.coverage for t in tables if t.coverage is not None), None),
         warnings=tuple("; ".join(texts) for texts in notes) if some else None,
     )
 

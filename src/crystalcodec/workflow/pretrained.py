@@ -48,20 +48,24 @@ class Pretrained:
         self,
         files: Sequence[str | Path],
         *,
+        ids: Sequence[str] | None = None,
         reading: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Predictions:
-        """All properties of the crystals in files; ``reading`` goes to ``crystalcodec.read``."""
+        """All properties of the crystals in files; ``reading`` goes to ``crystalcodec.read``.
+
+        ``ids`` are those of the crystals that could be read; those in the files where None.
+        """
         from crystalcodec.io import read
 
         loaded = read(files, **(reading or {}))
-        made = self.predict(loaded.crystals, ids=loaded.ids, **options)
+        made = self.predict(loaded.crystals, ids=loaded.ids if ids is None else ids, **options)
         made = replace(made, sources=tuple(map(str, loaded.sources)))
         return with_unread(made, loaded.failures)
 
 
 def open_pretrained(properties: Iterable[str] | None = None) -> Pretrained:
-    """The models of the package that predict these properties, or all of them.
+    """The models of the package that predict these properties; all of them where none is named.
 
     Nothing is downloaded: the weights are files of the package.
 
@@ -72,7 +76,7 @@ def open_pretrained(properties: Iterable[str] | None = None) -> Pretrained:
     RunError, CheckpointError
         Damaged files.
     """
-    wanted = list(dict.fromkeys(PRETRAINED if properties is None else properties))
+    wanted = list(dict.fromkeys(properties or PRETRAINED))
     folders: dict[str, list[str]] = {}
     for name in wanted:
         if name not in PRETRAINED:
@@ -101,7 +105,7 @@ def predict(
         ``Crystals``; a structure of pymatgen or atoms of ASE, or a list of them; a file, folder or
         archive, or a list of them.
     properties
-        A name or several; all that the model predicts where None.
+        A name or several; all that the model predicts where none is named.
     model
         Folder of a finished run, or of its seeds; the predictors of the package where None.
     options
@@ -135,7 +139,7 @@ def predict(
         for name in names or ():
             if name not in there:
                 raise UnknownNameError(f"{model} predicts no {name!r}{did_you_mean(name, there)}")
-        source = Pretrained(((ensemble, tuple(names or there)),))
+        source = Pretrained(((ensemble, tuple(dict.fromkeys(names or there))),))
     paths = _paths_of(structures)
     if paths is not None:
         return source.predict_files(paths, **options)

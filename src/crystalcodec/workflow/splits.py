@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from crystalcodec.workflow.prediction import input_values
 from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.targets import TargetError, target_values
 
-__all__ = ["Labelled", "label", "load_splits"]
+__all__ = ["Labelled", "check_units", "label", "load_splits"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,17 @@ def label(
     )
 
 
+def check_units(dataset: Dataset, units: Mapping[str, str], what: str) -> None:
+    """Raise TargetError where a dataset tells another unit of a column, by name, than these."""
+    for column, unit in units.items():
+        there = dataset.metadata.units.get(column, "")
+        if unit and there and there != unit:
+            raise TargetError(
+                f"{column!r} of the {what} data is in {there}, and learnt in {unit}: convert it, "
+                "or correct the unit"
+            )
+
+
 def load_splits(
     config: DataConfig, columns: Sequence[str]
 ) -> tuple[dict[str, Dataset], dict[str, str]]:
@@ -119,7 +130,7 @@ def load_splits(
     DatasetError
         A dataset that cannot be read, or without one of the columns.
     TargetError
-        No training or no validation crystals.
+        No training or no validation crystals, or a part in another unit than the training data.
     """
     columns = list(columns)
     whole = Dataset.read(config.dataset, columns)
@@ -142,5 +153,7 @@ def load_splits(
                 f"no {name} crystals: {config.dataset} has {len(whole)}, cut into "
                 f"{ {name: len(part) for name, part in parts.items()} }"
             )
+    for name, part in parts.items():
+        check_units(part, units, name)
     known = ("train", "validation", "test")
     return {name: parts[name] for name in known if name in parts and len(parts[name])}, units

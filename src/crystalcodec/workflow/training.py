@@ -27,6 +27,7 @@ from crystalcodec.workflow.crossfitting import (
     input_columns,
     keep_inputs,
     open_inputs,
+    other_data,
     out_of_sample,
 )
 from crystalcodec.workflow.ensembles import Ensemble, save_snapshots, with_weights
@@ -119,12 +120,13 @@ def train(
             name: label(part, config.columns, representation, name, inputs)
             for name, part in datasets.items()
         }
-        for line in _left_out(data, config):
+        for line in (*_left_out(data, config), *other_data(config, inputs)):
             say(line)
         # Refused here, before anything is written.
         first = {t.column: "standardise" for t in config.targets if t.transform == "auto"}
         targets = fit_targets(config, data["train"], units, first)
         _check_validation(targets, data["validation"])
+        _check_classes(targets, data)
         build = _builder(config, representation, n_outputs(targets), data["train"])
         network = build()
         scaling = _fit_scaling(config, representation, data["train"], network)
@@ -246,6 +248,18 @@ def _check_validation(targets: Sequence[Target], part: Labelled) -> None:
             f"{column!r} is empty in all validation crystals: nothing to measure its error on; cut "
             "the data in another way, or leave it out"
         )
+
+
+def _check_classes(targets: Sequence[Target], data: Mapping[str, Labelled]) -> None:
+    """Raise TargetError where a class has another value than 0 and 1 in any part of the data."""
+    for name, part in data.items():
+        for target, values in zip(targets, part.targets.T, strict=True):
+            other = values[~np.isnan(values) & (values != 0) & (values != 1)]
+            if target.is_class and len(other):
+                raise TargetError(
+                    f"{target.column!r} is a class, and {other[0]:g} among its {name} values: "
+                    "wanted true and false, or 1 and 0"
+                )
 
 
 def _with_thresholds(run: Run, part: Labelled) -> Run:

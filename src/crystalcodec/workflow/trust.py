@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from crystalcodec.workflow.splits import Labelled
     from crystalcodec.workflow.targets import Target
 
-__all__ = ["Trust", "write_seeds_trust", "write_trust"]
+__all__ = ["Trust", "seed_weights", "write_seeds_trust", "write_trust"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -201,7 +201,7 @@ def write_seeds_trust(model: Ensemble) -> Calibration | None:
     """
     calibration = _calibrated_seeds(model)
     if calibration is not None:
-        calibration.save(model.folder, {"seeds": _seeds(model)})
+        calibration.save(model.folder, {"seeds": seed_weights(model)})
     return calibration
 
 
@@ -222,7 +222,7 @@ def _seeds_calibration(model: Ensemble) -> Calibration | None:
     """The calibration of these very seeds: from their folder, or made anew."""
     if (model.folder / CALIBRATION).exists() and (model.folder / SCORES).exists():
         kept = Calibration.open(model.folder)
-        if kept.document.get("seeds") == _seeds(model):
+        if kept.document.get("seeds") == seed_weights(model):
             return kept
     return _calibrated_seeds(model)
 
@@ -254,8 +254,8 @@ def _why_none(model: Ensemble) -> str:
     return "no interval: the seeds were not all validated on the same crystals"
 
 
-def _seeds(model: Ensemble) -> dict[str, str]:
-    """What tells whether a calibration is of these runs."""
+def seed_weights(model: Ensemble) -> dict[str, str]:
+    """SHA-256 of the weights of each seed, which tells whether a calibration is of these runs."""
     return {run.folder.name: run.record["files"][MODEL] for run in model.members}
 
 

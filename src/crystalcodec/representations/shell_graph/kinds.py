@@ -79,22 +79,22 @@ def split_kinds(kinds: Ints, near: Neighbors, lengths: Ints) -> Ints:
     return kinds
 
 
-def in_order(crystals: Crystals, near: Neighbors, kinds: Ints) -> Ints:
-    """The same kinds, numbered crystal after crystal, then by element, then by surroundings.
+def in_order(groups: Ints, near: Neighbors, kinds: Ints, start: Floats) -> Ints:
+    """The same kinds, numbered by the group that each lies in, then by surroundings.
 
-    No description of the crystal changes that order.
+    ``start`` (n_sites_total,) is what tells sites apart before their surroundings do. No
+    description of the crystal changes that order, as far as walks of a few steps tell kinds apart.
     """
-    keys = _keys(crystals, near, kinds)
+    keys = _keys(near, kinds, start)
     ranks = np.empty(len(keys), np.int64)
     ranks[np.argsort(keys, kind="stable")] = np.arange(len(keys))
-    return classes(crystals.crystal_indices, crystals.numbers, ranks[kinds])
+    return classes(groups, ranks[kinds])
 
 
-def _keys(crystals: Crystals, near: Neighbors, kinds: Ints) -> Floats:
+def _keys(near: Neighbors, kinds: Ints, start: Floats) -> Floats:
     """(n_kinds,) a number that each kind's surroundings determine."""
     members = np.bincount(kinds)
-    keys = np.zeros(len(members))
-    keys[kinds] = np.sqrt(crystals.numbers)
+    keys = np.bincount(kinds, start) / members
     centers, neighbors = kinds[near.centers], kinds[near.neighbors]
     decay = np.exp(-near.distances)
     for _ in range(_KEY_ROUNDS):

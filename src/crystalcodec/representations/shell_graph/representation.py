@@ -171,14 +171,12 @@ class ShellGraph(RaggedRepresentation):
             tie_tolerance=self.tolerance,
         )
         lengths = equal_lengths(crystals, near, self.tolerance)
-        kinds = split_kinds(classes(crystals.crystal_indices, crystals.numbers), near, lengths)
+        elements = classes(crystals.crystal_indices, crystals.numbers)
+        kinds = split_kinds(elements, near, lengths)
+        kinds = in_order(elements, near, kinds, np.sqrt(crystals.numbers))
         harmonics = self._harmonics(near)
         if self.max_degree:
-            told = _invariants(near, crystals.numbers, harmonics, self.max_degree)
-            for column in told.T:
-                kinds = equal_within(kinds, column, _ANGLE_FACTOR * self.tolerance)
-            kinds = split_kinds(kinds, near, lengths)
-        kinds = in_order(crystals, near, kinds)
+            kinds = self._split_by_angles(crystals, near, kinds, lengths, harmonics)
         n_nodes = int(kinds.max(initial=-1)) + 1
         members = np.bincount(kinds, minlength=n_nodes)
         # Kinds are numbered crystal after crystal, so their offsets follow from the sites'.
@@ -203,6 +201,23 @@ class ShellGraph(RaggedRepresentation):
             arrays["harmonics"] = _of_one_site(near, kinds, rows, harmonics)
         return arrays, {"nodes": nodes, "shells": shells}
 
+    def _split_by_angles(
+        self, crystals: Crystals, near: Neighbors, kinds: Ints, lengths: Ints, harmonics: Floats
+    ) -> Ints:
+        """Kinds split until the directions of a kind's neighbours agree, kind by kind."""
+        elements = classes(crystals.crystal_indices, crystals.numbers)
+        n_kinds = -1
+        # Kinds that are split may split those around them; what is settled, each round leaves.
+        while n_kinds != (n_kinds := int(kinds.max(initial=-1)) + 1):
+            labels = _labels(crystals.numbers, elements, kinds)
+            told = _invariants(near, labels, harmonics, self.max_degree)
+            for column in told.T:
+                kinds = equal_within(kinds, column, _ANGLE_FACTOR * self.tolerance)
+            # Simple fractions would make numbers of regular polyhedra equal that are not.
+            start = np.sqrt(crystals.numbers) + told @ np.exp(-np.arange(1.0, self.max_degree + 1))
+            kinds = in_order(kinds, near, split_kinds(kinds, near, lengths), start)
+        return kinds
+
     def _harmonics(self, near: Neighbors) -> Floats:
         """(n_pairs, width) of the direction of each neighbour."""
         if not self.max_degree:
@@ -218,13 +233,25 @@ def _orders(max_degree: int) -> Ints:
     return 2 * np.arange(1, max_degree + 1) + 1
 
 
-def _invariants(near: Neighbors, numbers: Ints, harmonics: Floats, max_degree: int) -> Floats:
-    """(n_sites_total, max_degree) Σ_m (Σ_j w_j Y_lm)² of each site, w by element and distance."""
-    # Another weight for each element, without a draw: multiples of the golden ratio modulo 1.
-    weights = 0.5 + np.modf(0.6180339887498949 * numbers)[0]
+def _labels(numbers: Ints, elements: Ints, kinds: Ints) -> Ints:
+    """(n_sites_total,) a whole number for each kind of an element: the first has its atomic number.
+
+    ``kinds`` stand in the order of ``elements``, which are numbered through all crystals.
+    """
+    first = np.full(int(elements.max(initial=-1)) + 1, len(kinds))
+    np.minimum.at(first, elements, kinds)
+    # Times the golden ratio and modulo 1 they lie far apart.
+    labels: Ints = numbers + 145 * (kinds - first[elements])
+    return labels
+
+
+def _invariants(near: Neighbors, labels: Ints, harmonics: Floats, max_degree: int) -> Floats:
+    """(n_sites_total, max_degree) Σ_m (Σ_j w_j Y_lm)² of each site, w by label and distance."""
+    # Another weight for each label, without a draw: multiples of the golden ratio modulo 1.
+    weights = 0.5 + np.modf(0.6180339887498949 * labels)[0]
     weights = np.exp(-0.5 * near.distances) * weights[near.neighbors]
     starts = np.flatnonzero(np.diff(near.centers, prepend=-1))
-    sums = np.zeros((len(numbers), harmonics.shape[1]))
+    sums = np.zeros((len(labels), harmonics.shape[1]))
     if len(starts):
         sums[near.centers[starts]] = np.add.reduceat(weights[:, None] * harmonics, starts)
     cuts = np.cumsum(_orders(max_degree)) - _orders(max_degree)
