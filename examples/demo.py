@@ -1,8 +1,8 @@
 """From files to a measured prediction, on the data in the box: what ``make demo`` runs.
 
-Import a dataset, encode it, check that every crystal comes back, draw one in every representation,
-read crystals out of noisy pictures, train two regressors, compare them, and predict the energy of
-rock salt from a CIF and from a POSCAR.
+Predict with the weights in the package; import a dataset, encode it, check that every crystal comes
+back, draw one in every representation, read crystals out of noisy pictures, train two regressors,
+compare them, and predict the energy of rock salt from a CIF and from a POSCAR.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import crystalcodec
 from crystalcodec import IRCR, CrystalImage, Dataset, read, show
 from crystalcodec.data import import_dataset
 from crystalcodec.data.dataset import PROTOTYPES
@@ -36,6 +37,9 @@ def main() -> None:
     start = time.perf_counter()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
+
+    step("Predict four crystals with the weights in the package")
+    out_of_the_box()
 
     step("Import the dataset in the box")
     dataset = imported()
@@ -64,6 +68,24 @@ def main() -> None:
 
 def step(text: str) -> None:
     console.print(f"\n[bold cyan]{text}[/]")
+
+
+def out_of_the_box() -> None:
+    names = ("NaCl", "MgO", "Si", "GaAs")
+    made = crystalcodec.predict([HERE / f"{name}.cif" for name in names])
+    table = Table(
+        "crystal", *(f"{t}\n{unit}" for t, unit in zip(made.targets, made.units, strict=True))
+    )
+    for i, name in enumerate(names):
+        half = (made.upper[i] - made.lower[i]) / 2
+        pairs = zip(made.values[i], half, strict=True)
+        table.add_row(name, *(f"{value:.3g} ± {width:.2g}" for value, width in pairs))
+    console.print(table)
+    console.print(
+        "± is half of the interval that holds nine of ten true values of validation crystals. The "
+        "Materials\nProject has NaCl -2.110 and MgO -3.053 eV/atom, gaps of 0.18 eV for GaAs and "
+        "0.61 to 0.85 for Si."
+    )
 
 
 def imported() -> Dataset:
@@ -163,7 +185,7 @@ def rock_salt(run: Run) -> None:
             f"{crystals.formulas[0]}, {crystals.n_sites[0]} sites",
             f"{decoded.formulas[0]}, {decoded.n_sites[0]} sites",
             f"{round_trip_errors(crystals, decoded)[0]:.1e}",
-            f"{predict(run, crystals).values[0]:.3f}",
+            f"{predict(run, crystals).of(TARGET)[0]:.3f}",
         )
     console.print(table)
     console.print(

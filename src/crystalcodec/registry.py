@@ -96,7 +96,6 @@ AUGMENTATIONS: Final[Mapping[str, str]] = {
 
 PRETRAINED: Final[Mapping[str, str]] = {
     "formation_energy_per_atom": "materials_project",
-    "e_above_hull": "materials_project",
     "band_gap": "materials_project",
     "bulk_modulus_vrh": "materials_project",
     "shear_modulus_vrh": "materials_project",
