@@ -42,18 +42,19 @@ def _table(name: str) -> str:
     lines = [(row["mae"], _line(row, document["n_folds"])) for row in most.values()]
     lines = sorted(lines)[:BEST]
     for label, value in document["published"].items():
-        lines.append((value, f"| *published* | *{label}* | | {value} | |"))
+        lines.append((value, f"| *published* | *{label}* | | | {value} | |"))
     heads = [
-        "| representation | model | trained on | MAE | R² |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| representation | model | trained on | seeds | MAE | R² |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     return "\n".join([f"### {TITLES[name]}", "", *heads, *(line for _, line in sorted(lines))])
 
 
 def _line(row: dict[str, Any], n_folds: int) -> str:
-    spread = f" ± {row['mae_std']:.2g}" if n_folds > 1 else ""
+    spread = f" ± {row['mae_std']:.2g}" if row["mae_std"] is not None else ""
     return (
         f"| {row['representation']} | {row['model']} | {row['n_train']:,.0f} | "
+        f"{row['n_finished'] // n_folds} | "
         f"{row['mae']:.4g}{spread} | {row['r2']:.3f} |"
     )
 
