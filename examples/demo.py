@@ -56,7 +56,7 @@ def main() -> None:
 
     step("Train both regressors, on 64 % of the crystals")
     runs = [trained(name, *options) for name, options in TASKS.items()]
-    console.print(compare([run.folder for run in runs]).table())
+    console.print(compare([run.folder for run in runs]).table(), soft_wrap=True)
 
     step("Predict rock salt from a CIF and from a POSCAR")
     rock_salt(runs[-1])
@@ -73,13 +73,15 @@ def step(text: str) -> None:
 def out_of_the_box() -> None:
     names = ("NaCl", "MgO", "Si", "GaAs")
     made = crystalcodec.predict([HERE / f"{name}.cif" for name in names])
-    table = Table(
-        "crystal", *(f"{t}\n{unit}" for t, unit in zip(made.targets, made.units, strict=True))
-    )
+    heads = [
+        f"{target.replace('_', ' ')}, {unit}"
+        for target, unit in zip(made.targets, made.units, strict=True)
+    ]
+    table = Table("crystal", *heads)
     for i, name in enumerate(names):
         half = (made.upper[i] - made.lower[i]) / 2
         pairs = zip(made.values[i], half, strict=True)
-        table.add_row(name, *(f"{value:.3g} ± {width:.2g}" for value, width in pairs))
+        table.add_row(name, *(f"{value:.3f} ± {width:.3f}" for value, width in pairs))
     console.print(table)
     console.print(
         "± is half of the interval that holds nine of ten true values of validation crystals. The "
