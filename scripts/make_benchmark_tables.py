@@ -38,7 +38,8 @@ def _table(name: str) -> str:
     for row in document["rows"]:
         pair = row["representation"], row["model"]
         # Some folds alone are another test set.
-        if row["complete"] and row["mae"] is not None and row["n_train"] > most.get(pair, {"n_train": 0})["n_train"]:
+        figures = row["complete"] and row["mae"] is not None
+        if figures and row["n_train"] > most.get(pair, {"n_train": 0})["n_train"]:
             most[pair] = row
     lines = [(row["mae"], _line(row, document["n_folds"])) for row in most.values()]
     lines = sorted(lines)[:BEST]
