@@ -213,7 +213,7 @@ def predict(
     ] = None,
     property_: Annotated[
         str | None,
-        typer.Option("--property", "-p", help="Only these: band_gap,e_above_hull. All otherwise."),
+        typer.Option("--property", "-p", help="Only these: band_gap,magnetization. All otherwise."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Table: .csv, .json or .parquet.")
