@@ -356,11 +356,6 @@ def network_outputs(
     return np.concatenate(parts) if parts else np.zeros((0, 1))
 
 
-def learnt(predictor: torch.nn.Module, samples: Samples, precision: str = "32-true") -> Floats:
-    """(n,) the first output of a network for samples."""
-    return network_outputs(predictor, samples, precision)[:, 0]
-
-
 def _autocast(precision: str, device: torch.device) -> torch.autocast:
     kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     # A processor has no float16 arithmetic worth using: float32 is the same, and more exact.

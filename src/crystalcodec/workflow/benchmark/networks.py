@@ -122,7 +122,7 @@ class FittedNetwork:
 
     def predict(self, features: Any, rows: npt.NDArray[np.int64]) -> Floats:
         """(k,) values of rows that are held."""
-        from crystalcodec.workflow.prediction import learnt
+        from crystalcodec.workflow.prediction import network_outputs
         from crystalcodec.workflow.samples import encode_samples, ragged_arrays
 
         device = next(self.predictor.parameters()).device
@@ -131,7 +131,9 @@ class FittedNetwork:
         for start in range(0, len(rows), 2048):
             encoded = features.arrays(rows[start : start + 2048])
             parts.append(
-                learnt(self.predictor, encode_samples(encoded, self.scaling, ragged, device))
+                network_outputs(
+                    self.predictor, encode_samples(encoded, self.scaling, ragged, device)
+                )[:, 0]
             )
         return np.concatenate([np.zeros(0), *parts]) * self.std + self.mean
 
