@@ -15,8 +15,10 @@ from typing import Any, Final
 
 __all__ = [
     "AUGMENTATIONS",
+    "FAMILIES",
     "METRICS",
     "MODELS",
+    "POTENTIALS",
     "PRETRAINED",
     "REPRESENTATIONS",
     "SOURCES",
@@ -112,6 +114,13 @@ METRICS: Final[Mapping[str, str]] = {
     "r2": "crystalcodec.evaluation.regression:r2",
     "mape": "crystalcodec.evaluation.regression:mape",
 }
+
+
+# How good generated crystals are, one file a family: Evidence to figures.
+FAMILIES: Final[Mapping[str, str]] = {}
+
+# Interatomic potentials, by name and version.
+POTENTIALS: Final[Mapping[str, str]] = {}
 
 
 class UnknownNameError(ValueError):

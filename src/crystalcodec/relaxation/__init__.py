@@ -1,0 +1,1 @@
+"""Relaxing crystals with interatomic potentials, and hulls of their energies."""
