@@ -217,6 +217,10 @@ class Evidence:
         positions those of ``attempts.crystals``).
     hull
         Convex hull by the same potential (:class:`~crystalcodec.relaxation.Hull`).
+    wanted
+        What each of the attempts should be, where they are reconstructions: as many crystals.
+    properties
+        By name: values of the attempts (n,), NaN where there are none, and of ``held_out``.
     jobs
         Number of processes.
     progress
@@ -228,6 +232,8 @@ class Evidence:
     held_out: Crystals | None = None
     relaxed: Any = None
     hull: Any = None
+    wanted: Crystals | None = None
+    properties: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
     jobs: int = 1
     progress: Progress | None = None
 
