@@ -115,6 +115,28 @@ def test_it_comes_back_from_the_file_and_is_small(tmp_path):
         TrainingSpace.open(path)
 
 
+def test_elements_that_few_crystals_with_a_value_have(tmp_path, vectors):
+    labels = np.stack([COUNTS, COUNTS])
+    labels[1, 11], labels[1, 17] = 3, 20
+    ids = [f"mp-{i}" for i in range(len(vectors))]
+    few = COUNTS.copy()
+    few[19] = labels[:, 19] = 5  # told of once, as an element that few crystals have at all
+    fitted = TrainingSpace.fit(vectors, ids, vectors[:9], few, labels)
+    fitted.save(tmp_path / "space.safetensors")
+    back = TrainingSpace.open(tmp_path / "space.safetensors")
+    salts = Crystals.concatenate(
+        [Crystals.single(4 * np.eye(3), [[0] * 3, [0.5] * 3], [z, 17]) for z in (11, 19)]
+    )
+    assert back.label_warnings(salts, 0) == ["", ""]
+    assert back.label_warnings(salts, 1) == [
+        "few training crystals with a value have Na (3)",
+        "",
+    ]
+    assert back.warnings(salts, np.zeros(2)) == [[], ["only 5 training crystals with K"]]
+    old = TrainingSpace.fit(vectors, ids, vectors[:9], few)
+    assert old.label_warnings(salts, 1) == ["", ""]
+
+
 def test_validation_that_repeats_training_makes_anything_else_far(vectors):
     fitted = space(np.repeat(vectors[:20], 5, axis=0), vectors[:20])
     assert fitted.percentiles(fitted.distances(vectors[30:32])).tolist() == [100, 100]

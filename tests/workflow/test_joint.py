@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from crystalcodec.crystals import Crystals
 from crystalcodec.data import DatasetError
 from crystalcodec.failures import Failure
 from crystalcodec.workflow import ConfigError, RunConfig, compare, evaluate, predict, train
@@ -129,6 +130,7 @@ def test_optional_columns_stand_beside_their_target(tmp_path):
         spread=table / 10,
         distance=np.array([0.5, np.nan]),
         warnings=("no Na in training", ""),
+        target_warnings={"b": ("few have Na (3)", "")},
     )
     made.write(tmp_path / "table.csv")
     lines = (tmp_path / "table.csv").read_text().splitlines()
@@ -136,15 +138,35 @@ def test_optional_columns_stand_beside_their_target(tmp_path):
     names += "b,b_lower,b_upper,b_spread,b_probability,b_unit,distance,warning,reason,detail"
     assert lines[0] == names
     assert lines[1] == (
-        "1.cif,x,NaCl,1.0,0.0,2.0,0.1,eV,2.0,1.0,3.0,0.2,0.1234568,,0.5,no Na in training,,"
+        "1.cif,x,NaCl,1.0,0.0,2.0,0.1,eV,2.0,1.0,3.0,0.2,0.1234568,,0.5,"
+        "no Na in training; b: few have Na (3),,"
     )
+    assert made.select(["a"]).all_warnings() == ["no Na in training", ""]
+    assert made.select(["b"]).all_warnings()[0] == "no Na in training; b: few have Na (3)"
     assert lines[2] == "2.cif,y,MgO,,,,,eV,,,,,,,,,too many sites,25 sites"
     longer = with_unread(made, [Failure(0, "not readable", "", "3.cif")])
     assert len(longer) == 3
     assert longer.rows()[2]["reason"] == "not readable"
     assert longer.rows()[2]["source"] == "3.cif"
+    assert longer.rows()[2]["warning"] == ""
     with pytest.raises(KeyError, match="there is a, b"):
         made.of("c")
+
+
+def test_a_target_warns_of_elements_that_its_own_values_lack(made_dataset, tmp_path, values):
+    dataset = made_dataset(200, 0)
+    with_salt = (dataset.crystals.element_counts[:, [11, 17]] > 0).any(1)
+    assert 30 < with_salt.sum() < 100
+    rare = np.where(with_salt, np.nan, np.asarray(dataset.properties["energy"]))
+    made_dataset(200, 0, rare=rare).write(tmp_path / "train.parquet")
+    made_dataset(60, 1, rare=np.arange(60.0)).write(tmp_path / "validation.parquet")
+    config = RunConfig.of({**values, "target": [{"column": "energy"}, {"column": "rare"}]})
+    train(config, tmp_path / "run")
+    salt = Crystals.single(4 * np.eye(3), [[0] * 3, [0.5] * 3], [11, 17])
+    made = predict(tmp_path / "run", salt)
+    told = "few training crystals with a value have Na (0), Cl (0)"
+    assert made.target_warnings == {"rare": (told,)}
+    assert f"rare: {told}" in made.rows()[0]["warning"]
 
 
 def test_figures_of_a_dataset_and_beside_other_runs(joint, made_dataset, tmp_path, values):

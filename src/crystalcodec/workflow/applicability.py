@@ -136,6 +136,9 @@ class TrainingSpace:
         Distances of validation crystals before the division, ascending, or as many quantiles.
     element_counts : (119,)
         Training crystals with each element, by atomic number.
+    label_counts : (t, 119)
+        Those of them that have a value of the target, for each target of the run; None in runs
+        of before they were counted.
     """
 
     mean: Floats
@@ -144,6 +147,7 @@ class TrainingSpace:
     ids: tuple[str, ...]
     reference: Floats
     element_counts: Ints
+    label_counts: Ints | None = None
 
     @classmethod
     def fit(
@@ -152,6 +156,7 @@ class TrainingSpace:
         ids: Sequence[str],
         validation: Floats,
         element_counts: Ints,
+        label_counts: Ints | None = None,
         *,
         dimensions: int = DIMENSIONS,
         limit: int = 10_000,
@@ -179,6 +184,7 @@ class TrainingSpace:
             tuple(str(ids[i]) for i in chosen.tolist()),
             np.ones(1, np.float32),
             np.asarray(element_counts, np.int64),
+            label_counts,
         )
         reference = np.sort(plain._to_nearest(validation, NEIGHBOURS)[0].mean(1))
         if len(reference) > _STEPS:
@@ -212,6 +218,22 @@ class TrainingSpace:
             lines[i].append(text)
         return lines
 
+    def label_warnings(self, crystals: Crystals, target: int) -> list[str]:
+        """For each crystal, its elements that few training crystals with this target have.
+
+        Elements that few training crystals have at all are told by :meth:`warnings`.
+        """
+        lines = [""] * len(crystals)
+        if self.label_counts is None:
+            return lines
+        counts = self.label_counts[target]
+        rare = (counts < FEW) & (self.element_counts >= FEW)
+        seldom = (crystals.element_counts > 0) & rare
+        for i in np.flatnonzero(seldom.any(1)):
+            told = [f"{SYMBOLS[z]} ({counts[z]})" for z in np.flatnonzero(seldom[i])]
+            lines[i] = f"few training crystals with a value have {', '.join(told)}"
+        return lines
+
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         packed = zlib.compress(json.dumps(self.ids).encode(), 9)
@@ -224,6 +246,8 @@ class TrainingSpace:
             # The ids as compressed JSON: in the header they would be half of the file.
             "ids": torch.frombuffer(bytearray(packed), dtype=torch.uint8),
         }
+        if self.label_counts is not None:
+            tensors["label_counts"] = torch.from_numpy(self.label_counts.astype(np.int32))
         save_weights(path, tensors, {"kind": "training space"})
 
     @classmethod
@@ -241,8 +265,10 @@ class TrainingSpace:
                 raise KeyError("kind")
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             ids = json.loads(zlib.decompress(arrays.pop("ids").tobytes()))
-            counts = arrays.pop("element_counts").astype(np.int64)
-            return cls(**arrays, ids=tuple(ids), element_counts=counts)
+            for name in ("element_counts", "label_counts"):
+                if name in arrays:
+                    arrays[name] = arrays[name].astype(np.int64)
+            return cls(**arrays, ids=tuple(ids))
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged or no training space: {error!r}") from None
 

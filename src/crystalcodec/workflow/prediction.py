@@ -174,6 +174,7 @@ def with_unread(made: Predictions, unread: Sequence[Failure]) -> Predictions:
         probabilities={name: longer(column) for name, column in made.probabilities.items()},
         nearest=None if made.nearest is None else made.nearest + blank,
         warnings=None if made.warnings is None else made.warnings + blank,
+        target_warnings={name: told + blank for name, told in made.target_warnings.items()},
     )
 
 

@@ -54,6 +54,8 @@ class Predictions:
         For each row the ids of its nearest training crystals, where they were asked for.
     warnings
         For each row what a reader should know of its values, empty for nothing.
+    target_warnings
+        The same about the values of one target, by target.
     """
 
     targets: tuple[str, ...]
@@ -72,6 +74,7 @@ class Predictions:
     percentile: Floats | None = None
     nearest: tuple[str, ...] | None = None
     warnings: tuple[str, ...] | None = None
+    target_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -97,8 +100,18 @@ class Predictions:
             targets=tuple(targets),
             units=tuple(self.units[i] for i in places),
             probabilities={k: v for k, v in self.probabilities.items() if k in targets},
+            target_warnings={k: v for k, v in self.target_warnings.items() if k in targets},
             **tables,
         )
+
+    def all_warnings(self) -> list[str]:
+        """For each row its warnings and those of its targets, by name, in one line."""
+        lines = [[text] if text else [] for text in self.warnings or [""] * len(self)]
+        for target in self.targets:
+            for own, text in zip(lines, self.target_warnings.get(target, ()), strict=False):
+                if text:
+                    own.append(f"{target}: {text}")
+        return ["; ".join(own) for own in lines]
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each crystal, in the columns of the files.
@@ -183,7 +196,7 @@ class Predictions:
         if self.nearest is not None:
             columns["nearest"] = list(self.nearest)
         if self.warnings is not None:
-            columns["warning"] = list(self.warnings)
+            columns["warning"] = self.all_warnings()
         why = {failure.index: failure for failure in self.failures}
         rows = [why.get(i) for i in range(len(self))]
         columns["reason"] = [failure.reason if failure else "" for failure in rows]
@@ -224,6 +237,7 @@ def joined(tables: Sequence[Predictions]) -> Predictions:
         spread=_side_by_side([table.spread for table in tables], tables),
         coverage=next((t.coverage for t in tables if t.coverage is not None), None),
         warnings=tuple("; ".join(texts) for texts in notes) if some else None,
+        target_warnings={k: v for table in tables for k, v in table.target_warnings.items()},
     )
 
 

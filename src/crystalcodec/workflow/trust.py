@@ -119,6 +119,7 @@ class Trust:
         lines: list[list[str]] | None = None
         if self.space is not None:
             made, lines = _placed(made, self.space, told.hidden, answered, crystals, nearest)
+            made = _with_label_warnings(made, self.space, answered, crystals)
         if self.calibration is not None:
             lower, upper, none = self.calibration.intervals(
                 made.targets, made.values, spread, coverage
@@ -272,13 +273,14 @@ def _fit_space(
     if training is None or validation is None:
         return None
     rows = np.flatnonzero(np.isfinite(training).all(1))
-    crystals = data["train"].crystals
+    present = (data["train"].crystals.element_counts > 0).astype(np.int64)
     try:
         return TrainingSpace.fit(
             training[rows],
             [str(data["train"].ids[i]) for i in rows],
             validation[np.isfinite(validation).all(1)],
-            (crystals.element_counts > 0).sum(0),
+            present.sum(0),
+            np.isfinite(data["train"].targets).T.astype(np.int64) @ present,
             seed=run.config.seed,
         )
     except ApplicabilityError:
@@ -336,6 +338,20 @@ def _placed(
             named[i] = " ".join(ids)
         made = replace(made, nearest=tuple(named))
     return made, space.warnings(crystals, percentiles)
+
+
+def _with_label_warnings(
+    made: Predictions, space: TrainingSpace, answered: npt.NDArray[np.bool_], crystals: Crystals
+) -> Predictions:
+    """Predictions with what each target knows little of."""
+    told = {}
+    for i, target in enumerate(made.targets):
+        lines = space.label_warnings(crystals, i)
+        if any(lines):
+            told[target] = tuple(
+                line if good else "" for line, good in zip(lines, answered, strict=True)
+            )
+    return replace(made, target_warnings=told)
 
 
 def _without(made: Predictions, refused: list[Failure]) -> Predictions:
