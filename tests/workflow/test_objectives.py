@@ -87,6 +87,17 @@ def test_one_target_is_watched_in_its_unit():
     assert figures["validation_rmse"] == pytest.approx(np.sqrt((1 + 16) / 2))
 
 
+@pytest.mark.parametrize("value", [NAN, np.inf])
+def test_a_network_that_diverged_is_never_the_best(value):
+    made = objective([ENERGY], values=[[1.0], [0.0]])
+    figures = made.validate(Given([[1.0], [value]]))
+    assert figures["validation_mae"] == np.inf
+    made = objective([ENERGY, METAL], values=[[1.0, 1.0], [0.0, 0.0]])
+    figures = made.validate(Given([[1.0, 0.0], [value, 0.0]]))
+    assert figures["validation_relative_error"] == np.inf
+    assert figures["validation_log_loss_metal"] == pytest.approx(LN2)
+
+
 def test_a_class_is_watched_by_its_cross_entropy():
     figures = objective([METAL], values=[[1.0], [0.0]]).validate(Given([[0.0], [0.0]]))
     assert figures == {"validation_log_loss": pytest.approx(LN2), "validation_roc_auc": 0.5}

@@ -106,7 +106,7 @@ class TargetObjective:
         outputs = network_outputs(network, self.samples, self.precision)
         values, _ = values_of(self.targets, outputs, self.n_sites)
         figures = [
-            _figures(target, true, np.nan_to_num(given))
+            _figures(target, true, given)
             for target, true, given in zip(self.targets, self.values.T, values.T, strict=True)
         ]
         if len(figures) == 1:
@@ -126,7 +126,9 @@ class TargetObjective:
 def _figures(
     target: Target, true: npt.NDArray[np.float64], given: npt.NDArray[np.float64]
 ) -> dict[str, float]:
-    """Figures of one target, the one to watch first."""
+    """Figures of one target, the one to watch first; infinite where a prediction is no number."""
     rows = ~np.isnan(true)
     metrics = (log_loss, roc_auc) if target.is_class else (mae, rmse)
+    if not np.isfinite(given[rows]).all():
+        return {metrics[0].__name__: np.inf, metrics[1].__name__: np.nan}
     return {metric.__name__: metric(true[rows], given[rows]) for metric in metrics}
