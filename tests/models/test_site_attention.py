@@ -165,6 +165,20 @@ def test_the_table_is_made_of_cubic_b_splines():
     torch.testing.assert_close(sound, torch.ones(3))
 
 
+def test_a_distance_that_is_rounded_up_to_the_radius_counts_nothing():
+    # A cell whose nearest images are at 25 Å² less one unit of the last place.
+    edge = np.sqrt(np.nextafter(np.float32(25), np.float32(0)))
+    assert edge == np.float32(5)
+    images = Images(torch.tensor([0, 1]), torch.tensor([2.0, float(edge)]), 2, torch.zeros(1))
+    for spacing in (0.4, 0.5):
+        shares, weights = radial_table(images, 5.0, spacing)
+        torch.testing.assert_close(shares[0].sum(), torch.tensor(1.0))
+        assert not shares[1].any()
+        assert weights[1] == 0
+        alone = Images(images.pairs[:1], images.distances[:1], 2, torch.zeros(1))
+        assert torch.equal(radial_table(alone, 5.0, spacing)[0], shares)
+
+
 @pytest.mark.parametrize("change", [permute_sites, shift_origin, rotate, invert, permute_axes])
 @pytest.mark.parametrize("representation", REPRESENTATIONS, ids=NAMES)
 def test_the_description_of_a_crystal_does_not_matter(change, representation):

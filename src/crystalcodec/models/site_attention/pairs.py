@@ -222,7 +222,9 @@ def radial_table(images: Images, radius: float, spacing: float) -> tuple[Tensor,
     n_splines, n_pairs = splines_within(radius, spacing), images.n_pairs
     counts = (1 - (images.distances / radius).square()).pow(3)
     places = images.distances / spacing
-    before = places.floor()
+    # The root of a square below the radius's may be rounded up to the radius, where no spline
+    # begins any more.
+    before = places.floor().clamp(max=n_splines - 4)
     u = places - before
     v = 1 - u
     splines = torch.stack(
