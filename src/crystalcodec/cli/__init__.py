@@ -10,7 +10,19 @@ from typing import Annotated
 
 import typer
 
-from crystalcodec.cli import benchmark, data, encode, invariance, maps, similar, slices, train
+from crystalcodec.cli import (
+    benchmark,
+    data,
+    encode,
+    hull,
+    invariance,
+    judge,
+    maps,
+    relax,
+    similar,
+    slices,
+    train,
+)
 
 __all__ = ["app", "main"]
 
@@ -35,6 +47,9 @@ app.command()(train.train)
 app.command()(train.predict)
 app.command()(train.evaluate)
 app.command()(benchmark.benchmark)
+app.command()(relax.relax)
+app.add_typer(hull.app, name="hull", help="Convex hulls by a potential: build, info, show.")
+app.command()(judge.judge)
 
 
 def _show_version(wanted: bool) -> None:
