@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crystalcodec.failures import Failure
     from crystalcodec.io import from_ase, from_pymatgen, read, to_ase, to_pymatgen, write
     from crystalcodec.plots.representations import show
+    from crystalcodec.relaxation.relaxing import relax
     from crystalcodec.representations.ace import ACE, SiteACE
     from crystalcodec.representations.acsf import ACSF, SiteACSF
     from crystalcodec.representations.composition import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from crystalcodec.representations.crystal_graph import CrystalGraph
     from crystalcodec.representations.crystal_image import CrystalImage
+    from crystalcodec.representations.crystal_nn import CrystalNNFingerprint
     from crystalcodec.representations.crystens import CrysTens
     from crystalcodec.representations.density_cell import DensityCell
     from crystalcodec.representations.density_cube import DensityCube
@@ -66,6 +68,7 @@ _HOMES: Final = {
     "from_pymatgen": "io",
     "to_ase": "io",
     "to_pymatgen": "io",
+    "relax": "relaxation.relaxing",
     "show": "plots.representations",
     "load_encoded": "representations.storage",
     "save_encoded": "representations.storage",
@@ -77,6 +80,7 @@ _HOMES: Final = {
     "CoulombMatrix": "representations.site_matrices",
     "CrystalGraph": "representations.crystal_graph",
     "CrystalImage": "representations.crystal_image",
+    "CrystalNNFingerprint": "representations.crystal_nn",
     "CrysTens": "representations.crystens",
     "DensityCell": "representations.density_cell",
     "DensityCube": "representations.density_cube",
@@ -124,6 +128,7 @@ __all__ = [
     "CrystalEncoder",
     "CrystalGraph",
     "CrystalImage",
+    "CrystalNNFingerprint",
     "Crystals",
     "Dataset",
     "DensityCell",
@@ -158,6 +163,7 @@ __all__ = [
     "predict",
     "prototypes",
     "read",
+    "relax",
     "save_encoded",
     "show",
     "to_ase",

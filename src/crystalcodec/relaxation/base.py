@@ -14,7 +14,7 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
 from crystalcodec.registry import POTENTIALS, load
 
-__all__ = ["Evaluated", "Potential", "PotentialError", "Relaxed", "load_potential"]
+__all__ = ["Evaluated", "Potential", "PotentialError", "Relaxed", "load_potential", "packages_of"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -57,10 +57,13 @@ class Potential(ABC):
         With its version (``"chgnet-0.3.0"``). Energies of two names are never compared.
     elements : (119,)
         Whether it knows the element, by atomic number.
+    packages
+        What its numbers come from, as it is called where it is installed.
     """
 
     name: str
     elements: Bools
+    packages: tuple[str, ...] = ()
 
     @abstractmethod
     def evaluate(self, crystals: Crystals) -> Evaluated:
@@ -68,17 +71,45 @@ class Potential(ABC):
 
 
 def load_potential(name: str) -> Potential:
-    """The potential that the registry holds under a name.
+    """The potential of a name.
+
+    Parameters
+    ----------
+    name
+        One of the registry, or ``ase:module:factory``, a class or function without arguments that
+        gives a calculator of ASE (``"ase:ase.calculators.emt:EMT"``).
 
     Raises
     ------
+    PotentialError
+        If there is no such calculator.
     UnknownNameError
         If there is none; the message offers the nearest names.
     MissingExtraError
         If its package is not installed.
     """
+    if name.startswith("ase:"):
+        from crystalcodec.relaxation.calculators import ASEPotential
+
+        return ASEPotential.named(name)
     potential: Potential = load(POTENTIALS, name)(name)
     return potential
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """The packages, as they are called where they are installed, that a potential comes from.
+
+    Raises
+    ------
+    PotentialError, UnknownNameError
+        If there is no such potential. It is not loaded.
+    """
+    if name.startswith("ase:"):
+        from crystalcodec.relaxation.calculators import distributions_of
+
+        return distributions_of(name)
+    packages: tuple[str, ...] = load(POTENTIALS, name).packages
+    return packages
 
 
 @dataclass(frozen=True)
