@@ -279,7 +279,10 @@ def _names(found: Iterable[Representation]) -> str:
 
 
 def _link(representation: Representation) -> str:
-    """The name, linked to the page whose title names it or its class, else that tells of it."""
+    """The name, linked to the page whose title names it or its class, else that tells of it.
+
+    Of several pages that tell of it, the one that has its last word for a name comes first.
+    """
     name, kind = representation.name, type(representation).__name__
     words = {name, name.replace("_", " "), kind}
     told = re.compile(rf"`{kind}`|import .*\b{kind}\b")
@@ -288,8 +291,9 @@ def _link(representation: Representation) -> str:
         title = text.partition("\n")[0].lower()
         if path.stem == name or any(word.lower() in title for word in words):
             return f"[`{name}`]({path.name})"
-    for path, text in pages.items():
-        if told.search(text):
+    last = name.rpartition("_")[2]
+    for path in sorted(pages, key=lambda path: path.stem != last):
+        if told.search(pages[path]):
             return f"[`{name}`]({path.name})"
     return f"`{name}`"
 

@@ -46,6 +46,8 @@ REPRESENTATIONS: Final[Mapping[str, str]] = {
     "site_ace": "crystalcodec.representations.ace:SiteACE",
     "amd": "crystalcodec.representations.minimum_distances:AMD",
     "pdd": "crystalcodec.representations.minimum_distances:PDD",
+    "crystal_nn": "crystalcodec.representations.crystal_nn:CrystalNNFingerprint",
+    "site_crystal_nn": "crystalcodec.representations.crystal_nn:SiteCrystalNN",
     "acsf": "crystalcodec.representations.acsf:ACSF",
     "site_acsf": "crystalcodec.representations.acsf:SiteACSF",
     "coulomb_matrix": "crystalcodec.representations.site_matrices:CoulombMatrix",
@@ -117,10 +119,21 @@ METRICS: Final[Mapping[str, str]] = {
 
 
 # How good generated crystals are, one file a family: Evidence to figures.
-FAMILIES: Final[Mapping[str, str]] = {}
+FAMILIES: Final[Mapping[str, str]] = {
+    "validity": "crystalcodec.evaluation.validity:measure",
+    "novelty": "crystalcodec.evaluation.novelty:measure",
+    "stability": "crystalcodec.evaluation.stability:measure",
+    "distribution": "crystalcodec.evaluation.distribution:measure",
+    "reconstruction": "crystalcodec.evaluation.reconstruction:measure",
+}
 
 # Interatomic potentials, by name and version.
-POTENTIALS: Final[Mapping[str, str]] = {}
+POTENTIALS: Final[Mapping[str, str]] = {
+    "chgnet-0.3.0": "crystalcodec.relaxation.chgnet:CHGNetPotential",
+    "chgnet-r2scan": "crystalcodec.relaxation.chgnet:CHGNetPotential",
+    "sevennet-0-11jul2024": "crystalcodec.relaxation.sevennet:SevenNetPotential",
+    "sevennet-l3i5": "crystalcodec.relaxation.sevennet:SevenNetPotential",
+}
 
 
 class UnknownNameError(ValueError):
