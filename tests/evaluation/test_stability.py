@@ -87,7 +87,7 @@ def made_evidence(**more):
         max_stresses=np.zeros(m),
         n_steps=np.ones(m, int),
         converged=np.array([True, True, True, True, False, True]),
-        volume_changes=np.array([0.2, -0.2, 0.0, 0.0, 0.5, 0.0]),
+        volume_changes=after.volumes / generated[kept].volumes - 1,
         rmsds=np.array([0.1, 0.2, 0.0, 0.3, 0.9, 0.0]),
         failures=(Failure(4, "volume out of bounds", "0.1"),),
         settings={"max_force": 0.05, "max_steps": 500},
@@ -111,7 +111,8 @@ def test_shares_by_hand():
     assert figures["median_energy_above_hull"].value == pytest.approx(0, abs=1e-9)
     assert figures["rmsd_to_relaxed"].value == pytest.approx(1.5 / 6)
     assert figures["median_rmsd_to_relaxed"].value == pytest.approx(0.15)
-    assert figures["volume_change_in_relaxation"].value == pytest.approx(0.9 / 6)
+    changes = [(5.6 / 5.2) ** 3 - 1, 1 - (5.6 / 6.0) ** 3]
+    assert figures["volume_change_in_relaxation"].value == pytest.approx(sum(changes) / 6)
     assert figures["energy_per_atom"].value == pytest.approx(-17.65 / 6)
     assert all(figure.n == 8 for figure in figures.values())
     assert "sun" not in figures
@@ -214,6 +215,12 @@ def test_another_potential_or_other_crystals_are_refused():
     )
     with pytest.raises(EvaluationError, match="other atoms"):
         measure(dataclasses.replace(evidence, attempts=swapped))
+    # The same atoms in other cells: what another generator made of the same compositions.
+    given = evidence.attempts.crystals
+    scaled = Crystals(given.lattices * 1.01, given.frac_coords, given.numbers, given.offsets)
+    other = dataclasses.replace(evidence.attempts, crystals=scaled)
+    with pytest.raises(EvaluationError, match="6 of 6 relaxed crystals began with other volumes"):
+        measure(dataclasses.replace(evidence, attempts=other))
 
 
 def empty_relaxed(n, failures):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -340,6 +342,34 @@ def test_files_that_are_no_hull(tmp_path):
     pq.write_table(table.set_column(at, "energy_per_atom", [energies]), path)
     with pytest.raises(PotentialError, match="was changed"):
         Hull.read(path)
+
+
+def test_damaged_hulls_are_told_in_one_line(tmp_path):
+    path = tmp_path / "hull.parquet"
+    lithium_oxides().write(path)
+    table = pq.read_table(path)
+    key = b"crystalcodec.hull"
+    told = json.loads(table.schema.metadata[key])
+
+    def read(changed, metadata):
+        text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+        pq.write_table(changed.replace_schema_metadata({key: text}), path)
+        with pytest.raises(PotentialError, match=r"damaged|changed"):
+            Hull.read(path)
+
+    for column in ("elements", "amounts", "energy_per_atom", "id"):
+        read(table.drop_columns([column]), told)
+    for name in ("potential", "source", "settings", "content_hash"):
+        read(table, {other: value for other, value in told.items() if other != name})
+    read(table, {**told, "potential": "another"})
+    read(table, {**told, "settings": None})
+    read(table, "{")
+    read(table, "[]")
+    read(table[:1], told)
+    at = table.schema.get_field_index("elements")
+    for numbers in ([200], [-1], None):
+        elements = [numbers, *table.column("elements").to_pylist()[1:]]
+        read(table.set_column(at, "elements", pa.array(elements)), told)
 
 
 @pytest.mark.parametrize("potential", list(POTENTIALS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -15,6 +17,7 @@ from crystalcodec.failures import Failure
 from crystalcodec.io import read, to_ase
 from crystalcodec.relaxation import ASEPotential, Potential, PotentialError, load_potential, relax
 from crystalcodec.relaxation.base import Evaluated
+from crystalcodec.relaxation.descent import Descent, Place
 from crystalcodec.relaxation.lbfgs import Memory
 from crystalcodec.relaxation.relaxing import displacements
 
@@ -216,6 +219,64 @@ def test_a_calculator_without_stress_needs_a_fixed_cell():
     potential = ASEPotential(Plain, "plain")
     assert [f.reason for f in relax(shaken(0), potential).failures] == ["no stress"]
     assert relax(shaken(0), potential, cell=False).converged.all()
+
+
+def test_a_calculator_of_wrong_shapes_is_counted():
+    class One(EMT):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] = self.results["forces"][:1]
+
+    found = relax(shaken(0), ASEPotential(One, "one"))
+    assert [f.reason for f in found.failures] == ["potential failed"]
+    assert "forces of shape (1, 3)" in found.failures[0].detail
+
+
+def test_reasons_are_one_line():
+    class Wordy(EMT):
+        def calculate(self, *arguments, **options):
+            raise RuntimeError("no\nluck")
+
+    failures = relax(shaken(0), ASEPotential(Wordy, "wordy")).failures
+    assert [f.detail for f in failures] == ["RuntimeError: no luck"]
+
+
+@pytest.mark.parametrize("code", ["raise RuntimeError('not today')", "def broken(:", "import nope"])
+def test_modules_that_raise_are_one_line(tmp_path, monkeypatch, code):
+    (tmp_path / "raises_when_imported.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "raises_when_imported", raising=False)
+    with pytest.raises(PotentialError, match="'ase:raises_when_imported:EMT': ") as caught:
+        load_potential("ase:raises_when_imported:EMT")
+    assert "\n" not in str(caught.value)
+
+
+def test_factories_that_raise_are_one_line(tmp_path, monkeypatch):
+    code = "def factory():\n    raise OSError('weights.pt')\n"
+    (tmp_path / "raises_when_called.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "raises_when_called", raising=False)
+    with pytest.raises(PotentialError, match=r"OSError: weights\.pt"):
+        load_potential("ase:raises_when_called:factory")
+
+
+def test_a_step_back_makes_the_next_a_quarter():
+    """Cells and sites alike, in cells of one site and of many: no step is tried twice."""
+    for n in (1, 64):
+        crystals = Crystals.single(
+            5 * np.eye(3), np.arange(3 * n).reshape(n, 3) / (3 * n), [29] * n
+        )
+        descent = Descent(cell=True)
+        stress = 1e-3 * np.eye(3)[None]
+        place = Place(
+            crystals.lattices, crystals.frac_coords, np.zeros(1), np.zeros((n, 3)), stress
+        )
+        descent.add(crystals, place)
+        first, lattices, coords = descent.propose()
+        worse = Place(lattices, coords, np.full(1, np.nan), place.forces, stress)
+        assert not descent.settle(first, worse).any()
+        second, _, _ = descent.propose()
+        assert np.linalg.norm(second) == pytest.approx(np.linalg.norm(first) / 4)
 
 
 def test_trajectories(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -149,6 +151,46 @@ def test_parts_of_other_crystals_are_not_used(tmp_path, made):
         label_in_parts(crystal(3), strange)
 
 
+@pytest.mark.usefixtures("made")
+def test_sites_too_close_make_no_phase_and_failures_have_ids(tmp_path, monkeypatch):
+    """Whatever a potential says of them, which may be far below all else."""
+    monkeypatch.setattr(hulls, "_PART", 2)
+    close = Crystals.single(5 * np.eye(3), [[0, 0, 0], [0.05, 0, 0]], [3, 3])
+    held = Crystals.concatenate([crystal(3), close, crystal(10), crystal(8)])
+    Dataset.from_crystals(held, ids=["li", "close", "ne", "o"]).write(tmp_path / "in.parquet")
+    report = build_hull([tmp_path / "in.parquet"], tmp_path / "h.parquet", elements=False)
+    assert [(one.index, one.source, one.reason) for one in report.failures] == [
+        (1, "close", "sites too close"),
+        (2, "ne", "element without weights"),
+    ]
+    assert report.hull.ids.tolist() == ["li", "o"]
+    assert report.hull.energies == pytest.approx([-0.3, -0.8])
+
+
+def test_parts_that_a_kill_left_half_written(tmp_path, made):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / ".1a2b3c4d.manifest.json").write_text("{")
+    assert label_in_parts(crystal(3), folder)[0] == pytest.approx([-0.3])
+    (folder / "manifest.json").write_text("{")
+    assert label_in_parts(crystal(3), folder)[0] == pytest.approx([-0.3])
+    assert made.calls == 2
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(PotentialError, match="is a file"):
+        label_in_parts(crystal(3), tmp_path / "file")
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path, monkeypatch):
+    class Broken:
+        def map(self, function, items):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(hulls, "_loaded", lambda name: Made())
+    monkeypatch.setattr(hulls, "pool_of", lambda jobs: nullcontext(Broken()))
+    with pytest.raises(PotentialError, match="fewer jobs goes on"):
+        label_in_parts(crystal(3), tmp_path / "parts", jobs=2)
+
+
 def test_relaxed_energies_are_used_where_wanted(tmp_path, monkeypatch):
     asked = {}
 
@@ -179,6 +221,9 @@ def test_relaxed_energies_are_used_where_wanted(tmp_path, monkeypatch):
     assert report.hull.energies.tolist() == [-1, -2, -3, -2.5]
     assert report.hull.settings["relaxed"] is True
     assert report.hull.settings["n_converged"] == 3
+    paths = [str(tmp_path / name) for name in ("first.parquet", "second.parquet")]
+    arguments = ["build", *paths, "-o", str(tmp_path / "i.parquet"), "--relax", "--no-elements"]
+    assert "1 not converged" in CliRunner().invoke(app, arguments).output
     assert report.reasons == {"isolated atoms": 1}
 
 
@@ -193,6 +238,10 @@ def test_what_is_refused(tmp_path, made):
     Dataset.from_crystals(crystal(10)).write(tmp_path / "neon.parquet")
     with pytest.raises(PotentialError, match="none of 1 crystals"):
         build_hull([tmp_path / "neon.parquet"], tmp_path / "a.parquet", elements=False)
+    # A hull of the package's elements alone would look like one of the dataset.
+    with pytest.raises(PotentialError, match="none of 1 crystals"):
+        build_hull([tmp_path / "neon.parquet"], tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
 
 
 def test_an_unknown_potential_is_told_before_any_work(tmp_path):

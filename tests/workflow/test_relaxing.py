@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -16,7 +21,7 @@ from typer.testing import CliRunner
 from crystalcodec.cli.relax import relax as command
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
-from crystalcodec.io import read
+from crystalcodec.io import read, to_pymatgen
 from crystalcodec.relaxation import PotentialError, relax
 from crystalcodec.relaxation.tables import energy_column, from_dataset, to_dataset
 from crystalcodec.workflow import relaxing
@@ -126,7 +131,7 @@ def test_a_killed_process_goes_on(tmp_path):
         found = relax_in_parts(crystals, folder, EMT)
     finally:
         relaxing._SIZE = before
-    assert found.n == 160
+    equal(found, relax(crystals, EMT))
     assert found.converged.sum() == 159
 
 
@@ -219,6 +224,87 @@ def test_files(tmp_path):
     Dataset.from_crystals(some()[::-1]).write(tmp_path / "other.parquet")
     with pytest.raises(RelaxingError, match="other crystals"):
         relax_files([tmp_path / "other.parquet"], tmp_path / "out.parquet", EMT)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_files_beside_the_dataset_are_not_replaced(tmp_path):
+    """A table of crystals is relaxed into a dataset of the same stem."""
+    rows = ["id,cif", *(f'{i},"{cif}"' for i, cif in enumerate(_cifs(some()[:2])))]
+    (tmp_path / "x.csv").write_text("\n".join(rows))
+    with pytest.raises(RelaxingError, match=r"x\.csv exists, and would be replaced"):
+        relax_files([tmp_path / "x.csv"], tmp_path / "x.parquet", EMT)
+    assert (tmp_path / "x.csv").read_text() == "\n".join(rows)
+    assert not (tmp_path / "x.parquet.relaxing").exists()
+    (tmp_path / "y.trajectory").mkdir()
+    with pytest.raises(RelaxingError, match=r"y\.trajectory exists"):
+        relax_files([tmp_path / "x.csv"], tmp_path / "y.parquet", EMT, trajectory=True)
+    assert relax_files([tmp_path / "x.csv"], tmp_path / "y.parquet", EMT).relaxed.n == 2
+    shutil.rmtree(tmp_path / "y.trajectory")
+    with pytest.raises(RelaxingError, match="without --trajectory"):
+        relax_files([tmp_path / "x.csv"], tmp_path / "y.parquet", EMT, trajectory=True)
+
+
+def _cifs(crystals):
+    return [one.to(fmt="cif") for one in to_pymatgen(crystals)]
+
+
+def test_moving_goes_on_after_a_kill(tmp_path, monkeypatch):
+    """Killed between the table and the dataset, when all is done but for the names."""
+    Dataset.from_crystals(some()).write(tmp_path / "in.parquet")
+    real, wanted = Path.replace, tmp_path / "out.parquet"
+
+    def stop(self, target):
+        if Path(target) == wanted:
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        relax_files([tmp_path / "in.parquet"], wanted, EMT, trajectory=True)
+    assert (tmp_path / "out.csv").exists()
+    assert not wanted.exists()
+    monkeypatch.undo()
+    found = relax_files([tmp_path / "in.parquet"], wanted, EMT, trajectory=True)
+    equal(found.relaxed, relax(some(), EMT))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.parquet",
+        "out.csv",
+        "out.parquet",
+        "out.trajectory",
+    ]
+
+
+def test_a_potential_that_cannot_be_loaded_claims_no_folder(tmp_path):
+    with pytest.raises(PotentialError, match="no_such_module"):
+        relax_in_parts(some(), tmp_path / "run", "ase:no_such_module:EMT", jobs=2)
+    assert not (tmp_path / "run").exists()
+    assert relax_in_parts(some()[:2], tmp_path / "run", EMT).n == 2
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path, monkeypatch):
+    class Broken:
+        def map(self, function, items):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(relaxing, "pool_of", lambda jobs: nullcontext(Broken()))
+    with pytest.raises(RelaxingError, match="fewer jobs goes on"):
+        relax_in_parts(some(), tmp_path / "run", EMT, jobs=2)
+    monkeypatch.undo()
+    equal(relax_in_parts(some(), tmp_path / "run", EMT), relax(some(), EMT))
+
+
+def test_rows_that_were_changed_are_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    for name in (COLUMN, "rmsd_to_relaxed", "volume_change"):
+        to_dataset(relax(some(), EMT)).write(path)
+        with pq.ParquetFile(path) as file:
+            table, described = file.read(), file.metadata.metadata
+        at, values = table.schema.get_field_index(name), table.column(name).to_numpy() - 0.25
+        with pq.ParquetWriter(path, table.schema) as file:
+            file.write_table(table.set_column(at, table.schema.field(name), [values]))
+            file.add_key_value_metadata({"crystalcodec": described[b"crystalcodec"]})
+        with pytest.raises(RelaxingError, match="values were changed"):
+            load_relaxed(path)
 
 
 def test_two_processes(tmp_path):

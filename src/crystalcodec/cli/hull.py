@@ -77,8 +77,11 @@ def build(
         print(f"  {count:8,}  {reason}")
     if report.failures_path:
         print(f"  listed in {report.failures_path}")
-    print(f"{report.n_elements_added:,} elemental references added")
     hull = report.hull
+    if "n_converged" in hull.settings:
+        unfinished = report.n_given - len(report.failures) - hull.settings["n_converged"]
+        print(f"{unfinished:,} not converged: with the energies of their last steps")
+    print(f"{report.n_elements_added:,} elemental references added")
     print(f"{len(hull):,} phases in {out}, {int(hull.on_hull.sum()):,} on the hull")
     _warn_of_missing(hull)
     print(f"content hash {hull.content_hash}")

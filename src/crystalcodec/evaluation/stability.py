@@ -41,6 +41,8 @@ SUSPECT: Final = -0.5
 
 # eV/atom; networks give energies of four bytes a number.
 _ROUNDING: Final = 1e-5
+# Files round: the same crystal may have been read from two.
+_SAME_VOLUME: Final = 1e-3
 _MATTERGEN: Final = "MatterGen, 10.1038/s41586-025-08628-5"
 
 
@@ -182,6 +184,16 @@ def _relaxed(evidence: Evidence) -> Relaxed:
         raise EvaluationError(
             "the relaxed crystals hold other atoms than the attempts: they belong to others; "
             "relax the generated crystals themselves"
+        )
+    # Two sets of the same atoms differ in their cells: what was relaxed had these volumes.
+    volumes = relaxed.crystals.volumes / (1 + relaxed.volume_changes)
+    strange = np.flatnonzero(~np.isclose(volumes, before.volumes, rtol=_SAME_VOLUME, atol=0))
+    if len(strange):
+        raise EvaluationError(
+            f"{len(strange)} of {len(before)} relaxed crystals began with other volumes than the "
+            f"attempts have (the first: {volumes[strange[0]]:.4g} and "
+            f"{before.volumes[strange[0]]:.4g} Å³): they belong to others; relax the generated "
+            "crystals themselves"
         )
     return relaxed
 

@@ -55,20 +55,20 @@ class ASEPotential(Potential):
         Raises
         ------
         PotentialError
-            A name of another form, no such module, nothing of that name in it, or one that gives
-            no calculator.
+            A name of another form, a module that cannot be imported, nothing of that name in it,
+            or one that raises or gives no calculator.
         """
         module, attribute = _parts(name)
         try:
             factory = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise PotentialError(f"{name!r}: {error}") from None
+        except Exception as error:  # a foreign module may raise anything
+            raise PotentialError(f"{name!r}: {_in_one_line(error)}") from None
         try:
             found = cls(factory, name)
-        except TypeError as error:
+        except Exception as error:  # as may a foreign factory
             raise PotentialError(
-                f"{name!r}: {error}; wanted a class or function that takes no arguments: write "
-                "one in a module of your own"
+                f"{name!r}: {_in_one_line(error)}; wanted a class or function that takes no "
+                "arguments: write one in a module of your own"
             ) from None
         if not hasattr(found._calculator, "get_potential_energy"):
             kind = type(found._calculator).__name__
@@ -91,8 +91,7 @@ class ASEPotential(Potential):
                     warnings.simplefilter("ignore")
                     energy, force, stress = self._of_one(atoms)
             except Exception as error:  # a foreign calculator may raise anything
-                told = f"{type(error).__name__}: {error}"[:200]
-                failures.append(Failure(i, "potential failed", told))
+                failures.append(Failure(i, "potential failed", _in_one_line(error)))
                 continue
             if not (np.isfinite(energy) and np.isfinite(force).all()):
                 told = "energy or forces are not finite numbers"
@@ -112,7 +111,14 @@ class ASEPotential(Potential):
             stress = atoms.get_stress(voigt=False)
         except (PropertyNotImplementedError, NotImplementedError):
             stress = np.full((3, 3), np.nan)
-        return energy, np.asarray(forces, float), np.asarray(stress, float)
+        found = np.asarray(forces, float), np.asarray(stress, float)
+        shapes = found[0].shape, found[1].shape
+        if shapes != ((len(atoms), 3), (3, 3)):
+            raise ValueError(
+                f"forces of shape {shapes[0]} and a stress of shape {shapes[1]}, wanted "
+                f"{(len(atoms), 3)} and (3, 3)"
+            )
+        return energy, *found
 
 
 def distributions_of(name: str) -> tuple[str, ...]:
@@ -126,6 +132,10 @@ def distributions_of(name: str) -> tuple[str, ...]:
     module, _ = _parts(name)
     brings = packages_distributions().get(module.partition(".")[0], [])
     return tuple(dict.fromkeys(["ase", *sorted(brings)]))
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -146,11 +146,8 @@ class Descent:
         """The next step (r, 3), and the lattices and coordinates that it leads to."""
         step = self._memory.direction(self._slopes(self.place))
         cells = self._cell_rows()
-        lengths = np.linalg.norm(step, axis=1)
-        lengths[cells] *= np.repeat(_LONGEST / _MOST_STRAIN / self._lengths().ravel(), 3)
-        most = np.maximum.reduceat(lengths, self._memory.starts)
         with np.errstate(divide="ignore"):
-            shorter = np.minimum(1.0, self.longest / most)
+            shorter = np.minimum(1.0, self.longest / self._ways(step))
         step *= np.repeat(shorter, self._memory.counts)[:, None]
         owners, place = self.owners, self.place
         inverse = np.linalg.inv(place.lattices)[owners]
@@ -169,9 +166,15 @@ class Descent:
         self._memory.learn(step, change, taken)
         self._memory.forget(~taken)
         self.longest[taken] = np.minimum(self.longest[taken] * _GROW, _LONGEST)
-        moved = np.maximum.reduceat(np.linalg.norm(step, axis=1), self._memory.starts)
-        self.longest[~taken] = np.minimum(self.longest, moved)[~taken] * _SHRINK
+        self.longest[~taken] = np.minimum(self.longest, self._ways(step))[~taken] * _SHRINK
         return taken
+
+    def _ways(self, step: Floats) -> Floats:
+        """(m,) the longest way of a site, Å; a strain counts as far as it may go beside them."""
+        lengths = np.linalg.norm(step, axis=1)
+        cells = self._cell_rows()
+        lengths[cells] *= np.repeat(_LONGEST / _MOST_STRAIN / self._lengths().ravel(), 3)
+        return np.asarray(np.maximum.reduceat(lengths, self._memory.starts), float)
 
     def _slopes(self, place: Place) -> Floats:
         """(r, 3) of the energy."""

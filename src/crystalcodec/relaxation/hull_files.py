@@ -60,8 +60,6 @@ def write_hull(hull: Hull, path: str | Path) -> None:
 
 def read_hull(path: str | Path) -> dict[str, Any]:
     """What a :class:`Hull` takes, from its file; see :meth:`Hull.read`."""
-    from crystalcodec.relaxation.hull import Hull
-
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -73,7 +71,21 @@ def read_hull(path: str | Path) -> dict[str, Any]:
         raise PotentialError(
             f"{path} is no hull; make one with 'crystalcodec hull build DATASET -o HULL'"
         )
-    told = json.loads(stored)
+    try:
+        return _held(table, json.loads(stored), path)
+    except PotentialError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise PotentialError(
+            f"{path} is a damaged hull ({type(error).__name__}: {error}); get or make the file "
+            "again"
+        ) from None
+
+
+def _held(table: pa.Table, told: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """What rows and metadata say; any error where they are not those of a hull."""
+    from crystalcodec.relaxation.hull import Hull
+
     if told.get("format") != FORMAT:
         raise PotentialError(
             f"{path} has hull format {told.get('format')}, this version of crystalcodec reads "
@@ -89,7 +101,7 @@ def read_hull(path: str | Path) -> dict[str, Any]:
         "energies": table.column("energy_per_atom").to_numpy(),
         "ids": np.array(table.column("id").to_pylist(), object),
         "source": told["source"],
-        "settings": told["settings"],
+        "settings": dict(told["settings"]),
     }
     if Hull(**found).content_hash != told["content_hash"]:
         raise PotentialError(

@@ -24,7 +24,7 @@ from crystalcodec.relaxation.trajectories import Trajectory
 from crystalcodec.representations.minimum_images import minimum_images
 from crystalcodec.representations.neighbors import neighbors_within
 
-__all__ = ["EV_PER_CUBIC_ANGSTROM", "displacements", "relax"]
+__all__ = ["EV_PER_CUBIC_ANGSTROM", "close_sites", "displacements", "relax"]
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -141,7 +141,7 @@ class _Run:
     def all(self) -> None:
         """Relax every crystal."""
         least = self.limits.min_distance
-        for i, detail in _close(self.crystals, least).items():
+        for i, detail in close_sites(self.crystals, least).items():
             self.failures[i] = Failure(i, "sites too close", f"{detail} before the first step")
         while self.n_entered < len(self.crystals) or len(self.which):
             self._enter()
@@ -260,7 +260,7 @@ class _Run:
     def relaxed(self) -> Relaxed:
         """Rows and failures of all."""
         given = self._ends(sorted(self.ends))
-        for row, detail in _close(given[1], self.limits.min_distance).items():
+        for row, detail in close_sites(given[1], self.limits.min_distance).items():
             index = int(given[0][row])
             told = f"{detail} after the last step"
             self.failures[index] = Failure(index, "sites too close", told)
@@ -318,7 +318,7 @@ def _largest(place: Place, owners: Ints) -> tuple[Floats, Floats]:
     return forces, stresses * EV_PER_CUBIC_ANGSTROM
 
 
-def _close(crystals: Crystals, least: float) -> dict[int, str]:
+def close_sites(crystals: Crystals, least: float) -> dict[int, str]:
     """Crystals with sites nearer than this, Å, and the shortest distance of each in words."""
     if not least > 0 or not len(crystals):
         return {}

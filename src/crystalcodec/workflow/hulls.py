@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +26,9 @@ from crystalcodec.io import write_failures
 from crystalcodec.io.whole import whole_file
 from crystalcodec.relaxation.base import Potential, PotentialError, load_potential
 from crystalcodec.relaxation.hull import Hull
+from crystalcodec.relaxation.limits import Limits
 from crystalcodec.relaxation.references import elemental_references
+from crystalcodec.relaxation.relaxing import close_sites
 
 __all__ = ["HullReport", "build_hull", "label_in_parts"]
 
@@ -51,7 +55,7 @@ class HullReport:
     failures
         Crystals without an energy.
     failures_path
-        CSV that lists them, where there are any.
+        CSV that lists them, where there are any, each with its id and its position among all.
     """
 
     hull: Hull
@@ -133,6 +137,9 @@ def build_hull(
     ]
     folder = out.with_name(out.name + (".relaxing" if relax else ".parts"))
     energies, failures, how = _labelled(crystals, folder, potential, relax, jobs, progress, limits)
+    failures = [replace(one, source=str(ids[one.index])) for one in failures]
+    if len(failures) == len(crystals):
+        raise PotentialError(f"none of {len(crystals)} crystals has an energy by {potential}")
     hull = Hull.of(crystals, energies, potential, ids)
     added = _elements(potential) if elements else None
     hull = Hull(
@@ -151,8 +158,6 @@ def build_hull(
             "failures": count_reasons(failures),
         },
     )
-    if not len(hull):
-        raise PotentialError(f"none of {len(crystals)} crystals has an energy by {potential}")
     hull.write(out)
     listed = out.with_name(out.name + ".failures.csv")
     listed.unlink(missing_ok=True)
@@ -208,17 +213,18 @@ def label_in_parts(
     with pool_of(min(jobs, len(waiting))) as pool:
         label = partial(_label, potential=potential)
         parts = [crystals[starts[i] : starts[i] + _PART] for i in waiting]
-        rows = map(label, parts) if pool is None else pool.map(label, parts)
-        for i, part, (energies, failures) in zip(waiting, parts, rows, strict=True):
-            kept = {
-                "energies": [None if np.isnan(one) else float(one) for one in energies],
-                "failures": [[one.index, one.reason, one.detail] for one in failures],
-            }
-            with whole_file(paths[i]) as partial_file:
-                partial_file.write_text(json.dumps(kept))
-            done += len(part)
-            if progress is not None:
-                progress(done, len(crystals))
+        try:
+            rows = map(label, parts) if pool is None else pool.map(label, parts)
+            for i, part, (energies, failures) in zip(waiting, parts, rows, strict=True):
+                _keep(paths[i], energies, failures)
+                done += len(part)
+                if progress is not None:
+                    progress(done, len(crystals))
+        except BrokenProcessPool:
+            raise PotentialError(
+                "a process was ended from outside, perhaps for the memory it took: the same "
+                "command with fewer jobs goes on"
+            ) from None
     found: list[float | None] = []
     failures_of_all: list[Failure] = []
     for start, path in zip(starts, paths, strict=True):
@@ -228,9 +234,29 @@ def label_in_parts(
     return np.array(found, np.float64), failures_of_all
 
 
+def _keep(path: Path, energies: Floats, failures: Sequence[Failure]) -> None:
+    kept = {
+        "energies": [None if np.isnan(one) else float(one) for one in energies],
+        "failures": [[one.index, one.reason, one.detail] for one in failures],
+    }
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(kept))
+
+
 def _label(crystals: Crystals, potential: str) -> tuple[Floats, tuple[Failure, ...]]:
-    found = _loaded(potential).evaluate(crystals)
-    return found.energies / crystals.n_sites, found.failures
+    close = close_sites(crystals, Limits.min_distance)
+    failures = [Failure(i, "sites too close", told) for i, told in close.items()]
+    kept = np.array([i for i in range(len(crystals)) if i not in close], np.int64)
+    found = _loaded(potential).evaluate(crystals[kept])
+    energies = np.full(len(crystals), np.nan)
+    energies[kept] = found.energies / crystals.n_sites[kept]
+    failures += [Failure(int(kept[f.index]), f.reason, f.detail) for f in found.failures]
+    told_of = {one.index for one in failures}
+    for i in np.flatnonzero(~np.isfinite(energies)).tolist():
+        if i not in told_of:
+            failures.append(Failure(i, "energy not finite", "the energy is not a finite number"))
+    energies[[one.index for one in failures]] = np.nan
+    return energies, tuple(sorted(failures, key=lambda one: one.index))
 
 
 @cache
@@ -262,16 +288,19 @@ def _labelled(
 
 def _own(folder: Path, what: dict[str, Any]) -> None:
     """Make the folder, empty unless its parts are of this."""
+    if folder.exists() and not folder.is_dir():
+        raise PotentialError(f"{folder} is a file, and its name is needed: move it")
     told = {**what, "crystalcodec": version("crystalcodec")}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     manifest = folder / "manifest.json"
     folder.mkdir(parents=True, exist_ok=True)
     if manifest.exists():
-        if json.loads(manifest.read_text()).get("key") == key:
-            return
+        with suppress(ValueError, AttributeError):
+            if json.loads(manifest.read_text()).get("key") == key:
+                return
         for old in folder.glob("*.json"):
             old.unlink()
-    elif any(folder.iterdir()):
+    elif any(folder.glob("[!.]*")):  # what a kill left half written has a name with a dot
         raise PotentialError(
             f"{folder} holds files of another kind, and its name is needed: move it, or give "
             "another output"

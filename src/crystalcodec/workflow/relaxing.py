@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -121,9 +122,12 @@ def relax_in_parts(
     """
     folder, chosen = Path(folder), Limits(**limits)
     wanted = _identity(crystals, potential, chosen, trajectory)
+    if not (folder / RECORD).exists():
+        _loaded(potential)  # one that cannot be loaded leaves no folder of its name
     _claim(folder, wanted)
     with _locked(folder):
         if (folder / RELAXED).exists():
+            shutil.rmtree(folder / _PARTS, ignore_errors=True)
             return load_relaxed(folder)
         if not (folder / RECORD).exists():
             _write_record(folder, wanted)
@@ -204,7 +208,7 @@ def relax_files(
     Raises
     ------
     RelaxingError
-        There is something else in ``out``.
+        There is something else in ``out``, or beside it under a name that is needed.
     """
     from crystalcodec.io import Loaded, iter_read
     from crystalcodec.workflow.encoding import unique_names
@@ -219,10 +223,14 @@ def relax_files(
     loaded = Loaded.concatenate([Loaded.empty(), *iter_read(sources, **reading)])
     crystals = loaded.crystals
     table = out.with_suffix(".csv") if single else folder / TABLE
+    # The dataset last: once it is there, all is.
+    moves = {TABLE: table, TRAJECTORY: out.with_suffix(".trajectory"), RELAXED: out}
     if single and out.exists():
-        _check_same(out, crystals, potential, Limits(**given))
+        _check_same(out, crystals, potential, Limits(**given), moves[TRAJECTORY], trajectory)
         shutil.rmtree(folder, ignore_errors=True)
         return RelaxReport(load_relaxed(out), loaded.failures, out, table)
+    if single and not (folder / RECORD).exists():
+        _refuse_to_replace([table, *([moves[TRAJECTORY]] if trajectory else [])])
     relaxed = relax_in_parts(
         crystals,
         folder,
@@ -235,8 +243,6 @@ def relax_files(
         **given,
     )
     if single:
-        # The dataset last: once it is there, all is.
-        moves = {TABLE: table, TRAJECTORY: out.with_suffix(".trajectory"), RELAXED: out}
         for name, place in moves.items():
             if (folder / name).exists():
                 (folder / name).replace(place)
@@ -259,9 +265,15 @@ def _relax_parts(todo: Sequence[_Part], n: int, jobs: int, progress: Progress | 
                 _relax_part(part, lambda one, _: tell(one))
                 done += len(part.crystals)
             return
-        for size in pool.map(_relax_part, todo):
-            done += size
-            tell(0)
+        try:
+            for size in pool.map(_relax_part, todo):
+                done += size
+                tell(0)
+        except BrokenProcessPool:
+            raise RelaxingError(
+                "a process was ended from outside, perhaps for the memory it took: the same "
+                "command with fewer jobs goes on"
+            ) from None
 
 
 def _relax_part(part: _Part, progress: Progress | None = None) -> int:
@@ -289,7 +301,7 @@ def _file(part: _Part) -> Path:
 
 def _read(path: Path) -> Relaxed:
     try:
-        return from_dataset(Dataset.read(path), str(path))
+        return from_dataset(Dataset.read(path, verify=True), str(path))
     except DatasetError as error:
         raise RelaxingError(f"{error}; delete it, and relax again") from None
 
@@ -323,7 +335,7 @@ def _claim(folder: Path, wanted: dict[str, Any]) -> None:
         return
     try:
         told = json.loads(record.read_text(encoding="utf-8"))
-        there = told["identity"] if told["format"] == _FORMAT else {}
+        there = dict(told["identity"]) if told["format"] == _FORMAT else {}
     except (ValueError, KeyError, TypeError):
         raise RelaxingError(f"{record} is damaged: delete {folder}, and relax again") from None
     _refuse_other(folder, there, wanted)
@@ -351,9 +363,22 @@ def _refuse_other(place: Path, there: dict[str, Any], wanted: dict[str, Any]) ->
         )
 
 
-def _check_same(out: Path, crystals: Crystals, potential: str, limits: Limits) -> None:
-    """Refuse a dataset that another relaxation made."""
+def _refuse_to_replace(places: Iterable[Path]) -> None:
+    """Files that are to appear beside a dataset might be the very ones that were read."""
+    for place in places:
+        if place.exists():
+            raise RelaxingError(
+                f"{place} exists, and would be replaced: move it, or give --out another name"
+            )
+
+
+def _check_same(
+    out: Path, crystals: Crystals, potential: str, limits: Limits, steps: Path, trajectory: bool
+) -> None:
+    """Refuse a dataset that another relaxation made, or one without the steps that are wanted."""
     load_relaxed(out)  # which says if it is something else
+    if trajectory and not steps.exists():
+        raise RelaxingError(f"{out} was made without --trajectory: delete it to relax again")
     told = Dataset.read(out, []).metadata.notes["relaxation"]
     there = {name: told[name] for name in ("potential", "settings", "n")}
     wanted = _identity(crystals, potential, limits, False)
