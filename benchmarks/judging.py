@@ -1,14 +1,19 @@
 """Judge real crystals as if they had been generated, with baselines, and once more from the cache.
 
     python benchmarks/judging.py
+    python benchmarks/judging.py runs/mp20
 
 Prototypes of the package, drawn at random: 300 attempts, of which 20 are training crystals, 10
 come again and 10 gave no crystal; 1,000 training crystals; 500 held-out ones. What must come out
-is known.
+is known. With a folder of MP-20 (``train.parquet``, ``val.parquet``): the cost of 2,000 attempts
+against all of it, by two processes.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,12 +21,15 @@ from pathlib import Path
 import numpy as np
 
 import record
-from crystalcodec import prototypes
+from crystalcodec import Dataset, prototypes
 from crystalcodec.crystals import Crystals
+from crystalcodec.data.random_crystals import random_crystals
+from crystalcodec.data.substitution import substituted_crystals
 from crystalcodec.evaluation.base import Attempts
 from crystalcodec.failures import Failure
 from crystalcodec.workflow.judging import judge
 
+PARTS = ("train", "val")
 SHOWN = (
     "structural_validity",
     "composition_validity",
@@ -93,5 +101,57 @@ def main() -> None:
     )
 
 
+def against_mp20(folder: Path) -> None:
+    """Cost of 2,000 attempts: 450 training crystals, 900 substituted, 600 random, 50 failures."""
+    train, held_out = (Dataset.read(folder / f"{part}.parquet").crystals for part in PARTS)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:450])
+    substituted, _ = substituted_crystals(900, of=train, seed=1)
+    random, _ = random_crystals(600, like=train, seed=1)
+    made = Crystals.concatenate([train[chosen], substituted, random])
+    n = 2000 - len(made)
+    attempts = Attempts.of(made, [Failure(len(made) + i, "no cell") for i in range(n)])
+    costs = []
+    with tempfile.TemporaryDirectory() as kept:
+        for _ in range(2):
+            start, processors = time.perf_counter(), sum(os.times()[:4])
+            judgement = judge(
+                attempts,
+                train=train,
+                held_out=held_out,
+                families=["validity", "novelty", "distribution"],
+                baselines=True,
+                jobs=2,
+                folder=kept,
+            )
+            seconds = [time.perf_counter() - start, sum(os.times()[:4]) - processors]
+            costs.append(dict(zip(("by the clock", "of processors"), seconds, strict=True)))
+    peaks = [
+        resource.getrusage(who).ru_maxrss / 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
+    record.record(
+        "judging_mp20",
+        {
+            "n": attempts.n,
+            "n_failures": len(attempts.failures),
+            "n_train": len(train),
+            "n_held_out": len(held_out),
+            "baselines": {one.name: one.n for one in judgement.baselines},
+            "jobs": 2,
+            "seconds": {"first": costs[0], "again": costs[1]},
+            "peak_mebibytes": {"main process": peaks[0], "largest other one": peaks[1]},
+            "figures": {
+                name: {"value": figure.value, "interval": [figure.low, figure.high]}
+                for name in SHOWN
+                for figure in [judgement.figure(name)]
+            },
+        },
+        packages=("pymatgen-core", "moyopy", "matminer"),
+    )
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        against_mp20(Path(sys.argv[1]))
+    else:
+        main()

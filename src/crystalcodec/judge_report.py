@@ -43,6 +43,12 @@ div.none { aspect-ratio: 1; display: grid; place-items: center; color: #777; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin: 0 0 0 1rem; max-width: 60rem; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .85rem; }
 """
+_COUNTED: Final = {
+    "crystals": "Every attempt counts; one that gave no crystal is not valid, not unique and not "
+    "novel, unless the definition says otherwise.",
+    "pictures": "Distances of sets have no place for an attempt that gave no picture: it is left "
+    "out of them and counted as a failure.",
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ def write_judge_report(
     histograms: Mapping[str, Path],
     gallery: Gallery | None,
     remark: str = "",
+    strips: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the report of a judgement.
 
@@ -120,7 +127,10 @@ def write_judge_report(
         None where nothing tells good crystals from bad ones.
     remark
         Told below the table where an interval has a star.
+    strips
+        Wide PNG files of what was judged, by caption.
     """
+    kind = document.get("kind", "crystals")
     title = str(document.get("title") or "Generated crystals")
     body = [
         f"<h1>{_text(title)}</h1>",
@@ -128,7 +138,8 @@ def write_judge_report(
         "<h2>What is left of the attempts</h2>",
         "<p>Each stage counts the attempts that passed it and all before it.</p>",
         _figure("", funnel, "long"),
-        _reasons(document["failures"]),
+        _reasons(document["failures"], kind),
+        *(_figure(*one, "long") for one in (strips or {}).items()),
         "<h2>Figures</h2>",
         _explained(document, baselines),
         _figures_table(rows, baselines),
@@ -137,6 +148,7 @@ def write_judge_report(
         *_crystals(gallery),
         *_spread(histograms),
         "<h2>Definitions</h2>",
+        f"<p>Intervals: {_text(document['interval'].get('definition', ''))}</p>",
         _definitions(rows),
         "<h2>Data, versions, command</h2>",
         _data(document),
@@ -154,8 +166,13 @@ def write_judge_report(
 
 def _lead(document: Mapping[str, Any]) -> str:
     attempts = document["attempts"]
-    told = [f"{attempts['n']:,} attempts, {attempts['n_crystals']:,} crystals"]
-    for name, words in (("train", "training crystals"), ("held_out", "held-out crystals")):
+    kind = document.get("kind", "crystals")
+    told = [f"{attempts['n']:,} attempts, {attempts[f'n_{kind}']:,} {kind}"]
+    for name, words in (
+        ("train", "training crystals"),
+        ("held_out", "held-out crystals"),
+        ("reference", "reference pictures"),
+    ):
         if name in document:
             told.append(f"{document[name]['n']:,} {words}")
     if "relaxed" in document:
@@ -167,20 +184,20 @@ def _lead(document: Mapping[str, Any]) -> str:
     return "; ".join(told) + "."
 
 
-def _reasons(failures: Mapping[str, int]) -> str:
+def _reasons(failures: Mapping[str, int], kind: str) -> str:
+    one = kind.removesuffix("s")
     if not failures:
-        return "<p>Every attempt gave a crystal.</p>"
+        return f"<p>Every attempt gave a {one}.</p>"
     rows = [[reason, f"{count:,}"] for reason, count in failures.items()]
-    return "<p>Attempts that gave no crystal:</p>" + _table(["reason", "attempts"], rows)
+    return f"<p>Attempts that gave no {one}:</p>" + _table(["reason", "attempts"], rows)
 
 
 def _explained(document: Mapping[str, Any], baselines: Mapping[str, str]) -> str:
     interval = document["interval"]
     told = (
         f"In brackets: {100 * interval['coverage']:g} % intervals, percentiles over "
-        f"{interval['n_resamples']} samples of the attempts with replacement. Every attempt "
-        "counts; one that gave no crystal is not valid, not unique and not novel, unless the "
-        "definition says otherwise. Arrows: which way is better."
+        f"{interval['n_resamples']} samples of the attempts with replacement. "
+        f"{_COUNTED[document.get('kind', 'crystals')]} Arrows: which way is better."
     )
     notes = "".join(f"<li>{_text(name)}: {_text(note)}</li>" for name, note in baselines.items())
     return f"<p>{_text(told)}</p>" + (f"<p>Beside it:</p><ul>{notes}</ul>" if notes else "")
@@ -269,6 +286,7 @@ def _data(document: Mapping[str, Any]) -> str:
         "train": "training",
         "held_out": "held-out",
         "wanted": "wanted",
+        "reference": "reference",
     }
     rows = [
         [
@@ -281,6 +299,9 @@ def _data(document: Mapping[str, Any]) -> str:
         if name in document
     ]
     told = [_table(["", "files", "n", "content hash"], rows, texts=2)]
+    for name, label in names.items():
+        notes = document.get(name, {}).get("notes", ())
+        told += [f"<p>{_text(f'{label}: {note}')}</p>" for note in notes]
     for name in ("relaxed", "hull"):
         if name in document:
             about = json.dumps(document[name], ensure_ascii=False, default=str)

@@ -249,6 +249,19 @@ def test_exact_copies_of_what_cannot_be_compared():
     assert [f.index for f in found.known_failures] == [0]
 
 
+def test_collapsed_cells_are_refused():
+    """The reduction of a cell of 0.001 Å takes all memory."""
+    cells = [edge * np.eye(3) for edge in (1e-3, 1.1e-3, 0.05)]
+    crystals = Crystals.concatenate([Crystals.single(cell, [[0, 0, 0]], [6]) for cell in cells])
+    found = first_alike(crystals)
+    assert found.positions.tolist() == [0, 1, 2]
+    assert [(f.index, f.reason) for f in found.failures] == [
+        (0, "cell too small"),
+        (1, "cell too small"),
+    ]
+    assert alike_in(crystals[[0, 2]], crystals[[1, 2]]).positions.tolist() == [-1, 1]
+
+
 def test_many_formula_units_are_refused():
     rng = np.random.default_rng(0)
     many = [Crystals.single(20 * np.eye(3), rng.random((400, 3)), [14] * 400) for _ in range(2)]

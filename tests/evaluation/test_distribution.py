@@ -123,6 +123,10 @@ def test_published_distances_are_of_the_valid():
     assert valid.value == pytest.approx(wasserstein_distance(counted, HELD_OUT.densities))
     assert valid.extra["n_counted"] == len(counted)
     assert valid.extra["published_draw"] is None
+    # What has no fingerprint is not valid to the published code, whatever else holds.
+    needle = Crystals.single(np.diag([3.0, 3.0, 300.0]), [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
+    assert "CrystalNN fingerprint" in valid.definition
+    assert figures(needle, HELD_OUT)["wdist_density"].failures == {"not valid": 1}
 
 
 def test_crystals_against_themselves():

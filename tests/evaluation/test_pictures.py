@@ -10,12 +10,15 @@ from scipy.stats import ks_2samp
 from crystalcodec.evaluation.base import EvaluationError
 from crystalcodec.evaluation.pictures import (
     SMALLEST_POWER,
+    PictureRows,
     PictureSet,
+    copy_figures,
     frechet_distance,
     frechet_distance_of_moments,
     kolmogorov_smirnov,
     log_spectra,
     measure_pictures,
+    pixel_numbers,
     power_spectra,
     principal_features,
     spectrum_frequencies,
@@ -337,3 +340,42 @@ def test_misuse_is_told(sets):
         measure_pictures(made, real, features=lambda p: p.mean((1, 2, 3)))
     with pytest.raises(EvaluationError, match="wanted one each"):
         measure_pictures(made, real, count=lambda p: [1, 2])
+
+
+def test_exact_counting_that_fails_is_no_warning():
+    found = kolmogorov_smirnov([4, 5, 6] * 4, [1, 2, 3, 4, 5, 6] * 4)
+    assert found["statistic"] == pytest.approx(0.5)
+    assert 0 < found["p_value"] < 1
+
+
+# Copies
+
+
+def test_copies_are_pictures_with_the_same_pixels():
+    stack = np.random.default_rng(0).integers(0, 256, (6, 32, 32)).astype(np.uint8)
+    numbers = pixel_numbers(stack)
+    assert len({*numbers}) == 6
+    np.testing.assert_array_equal(pixel_numbers(stack / 255), numbers)
+    np.testing.assert_array_equal(pixel_numbers(stack[..., None] / 255 + 0.001), numbers)
+    changed = stack.astype(float) / 255
+    changed[0, 3, 3] += 0.01 if changed[0, 3, 3] < 0.5 else -0.01
+    changed[1, 0, 0] = np.nan
+    told = pixel_numbers(changed)
+    assert told[0] != numbers[0]
+    assert np.isnan(told[1])
+    rows = [PictureRows(told, {"no picture": 1}), PictureRows(numbers)]
+    share, floor = copy_figures(*rows)
+    assert share.value == pytest.approx(4 / 6)
+    assert share.n == 6
+    assert dict(share.failures) == {"no picture": 1}
+    assert floor.value == 0
+    _, doubled = copy_figures(rows[0], PictureRows(np.zeros(8)))
+    assert doubled.value == 1
+
+
+def test_rows_in_halves():
+    rows = PictureRows(np.array([[0.0, 1], [np.nan, 2], [3, 4], [5, 6]]), {"no picture": 1})
+    np.testing.assert_array_equal(rows.known, [[0, 1], [3, 4], [5, 6]])
+    one, other = rows.halves(0)
+    assert sorted([*one.values[:, 0], *other.values[:, 0]]) == [0, 3, 5]
+    np.testing.assert_array_equal(rows.halves(0)[1].values, other.values)

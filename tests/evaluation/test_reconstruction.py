@@ -140,6 +140,17 @@ def test_junk_is_no_match_and_takes_no_memory():
     assert np.isfinite(site_differences(junk, wanted)).all()
 
 
+def test_collapsed_cells_are_told():
+    """The reduction of a cell of 0.001 Å takes all memory."""
+    tiny, small = (Crystals.single(edge * np.eye(3), [[0, 0, 0]], [5]) for edge in (1e-3, 0.1))
+    rms, outcomes = match_pairs(
+        Crystals.concatenate([tiny, small, small]), Crystals.concatenate([small, tiny, small])
+    )
+    told = "cell too small to be matched"
+    assert [OUTCOMES[outcome] for outcome in outcomes] == [told, told, "matched"]
+    assert np.isnan(rms).tolist() == [True, True, False]
+
+
 def test_too_many_sites_are_told():
     line = Crystals.single(np.diag([3.0, 3.0, 3.0]), [[0, 0, 0]], [5]).supercell([9, 9, 9])
     _, outcomes = match_pairs(line, line)

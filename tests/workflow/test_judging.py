@@ -152,6 +152,20 @@ def test_other_code_gives_other_rows(tmp_path, monkeypatch):
     assert len(function.seen) == 40
 
 
+@pytest.mark.parametrize("part", ["data", "evaluation", "io", "models", "representations"])
+def test_the_source_of_every_row_counts(part, tmp_path, monkeypatch):
+    """Predicted properties are rows of models: another text of these makes other rows."""
+    package = tmp_path / "crystalcodec"
+    (package / part).mkdir(parents=True)
+    source = package / part / "one.py"
+    monkeypatch.setattr(judge_store.crystalcodec, "__file__", str(package / "__init__.py"))
+    found = []
+    for text in ("a = 1", "a = 2"):
+        source.write_text(text)
+        found.append(judge_store.code_version.__wrapped__())
+    assert found[0] != found[1]
+
+
 def test_crystals_that_differ_in_one_number_have_other_keys():
     one = CRYSTALS[3]
     moved = Crystals(one.lattices, one.frac_coords + 1e-12, one.numbers, one.offsets)
@@ -352,6 +366,8 @@ def test_what_cannot_be_judged_says_why():
         judge(one, families=TOYS, properties=["bandgap"])
     with pytest.raises(EvaluationError, match="held-out"):
         judge(one, families=TOYS, properties=["band_gap"])
+    with pytest.raises(EvaluationError, match="seed -1: wanted 0 or more"):
+        judge(one, families=TOYS, seed=-1)
 
 
 def relaxed_as(crystals, n=None):
@@ -520,6 +536,9 @@ def test_the_document_says_everything(judged, tmp_path):
     assert document["train"]["content_hash"] == CRYSTALS[30:].content_hash
     assert document["failures"] == {"no <cell>": 1}
     assert document["seed"] == 0
+    interval = document["interval"]
+    assert (interval["coverage"], interval["n_resamples"]) == (0.95, 200)
+    assert "moved by what repetitions do" in interval["definition"]
     assert {"python", "numpy", "crystalcodec"} <= document["versions"].keys()
     figure = document["families"]["sizes"][0]
     assert figure["definition"] == "Mean volume per atom."
@@ -787,6 +806,45 @@ def test_what_each_should_be_is_told_by_order_or_not_at_all(tmp_path):
         read_wanted([originals], read_attempts([copies], n=3))
 
 
+def test_row_numbers_do_not_tell_which_are_missing(tmp_path):
+    """Written without ids, the second of three decoded crystals would stand for the first."""
+    originals, copies = tmp_path / "originals.parquet", tmp_path / "copies.parquet"
+    Dataset.from_crystals(CRYSTALS[:3]).write(originals)
+    Dataset.from_crystals(CRYSTALS[1:3]).write(copies)
+    with pytest.raises(EvaluationError, match="row numbers"):
+        read_wanted([originals], read_attempts([copies]))
+    Dataset.from_crystals(CRYSTALS[1:3], ids=["1", "2"]).write(copies)
+    _, given = read_wanted([originals], read_attempts([copies]))
+    assert given.attempts.positions.tolist() == [1, 2]
+    Dataset.from_crystals(CRYSTALS[:3]).write(copies)
+    _, given = read_wanted([originals], read_attempts([copies]))
+    assert given.attempts.positions.tolist() == [0, 1, 2]
+
+
+def test_a_dataset_of_no_rows_is_no_attempt_itself(tmp_path):
+    path = tmp_path / "decoded.parquet"
+    Dataset.from_crystals(Crystals.empty()).write(path)
+    with pytest.raises(EvaluationError, match="nothing to judge"):
+        read_attempts([path])
+    assert read_attempts([path], n=5).attempts.reasons() == {"no crystal was given": 5}
+    listed = tmp_path / "decoded.parquet.failures.csv"
+    listed.write_text("source,line,index,reason,detail\nx.npy,,0,no cell,\nx.npy,,1,no cell,\n")
+    assert read_attempts([path]).attempts.n == 2
+    empty = tmp_path / "empty.cif"
+    empty.write_text("")
+    assert read_attempts([empty]).attempts.reasons() == {"no crystal in file": 1}
+
+
+def test_ids_are_told_whole(tmp_path):
+    path = tmp_path / "made12.parquet"
+    Dataset.from_crystals(CRYSTALS[:3], ids=["1", "2", "b"]).write(path)
+    assert read_attempts([path]).ids == (
+        "made12.parquet!/row 0: 1",
+        "made12.parquet!/row 1: 2",
+        "made12.parquet!/row 2: b",
+    )
+
+
 # The command
 
 
@@ -838,6 +896,7 @@ def test_the_command_judges_files(command, folder, tmp_path, made_baselines):
         (["--properties", "band_gap"], "--held-out"),
         (["--hull", "hull.parquet"], "--relax"),
         (["--relax", "--relaxed", "x"], "give one of them"),
+        (["--seed", "-1"], "greater than or equal to 0"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )

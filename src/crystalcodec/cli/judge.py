@@ -60,7 +60,7 @@ def judge(
     only_rows: Annotated[
         bool, typer.Option("--only-rows", help="Do not count failures recorded with a dataset.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of intervals and baselines.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of intervals and baselines.")] = 0,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Processes; default: all cores.")
     ] = None,
@@ -70,6 +70,13 @@ def judge(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path(
         "runs/judged"
     ),
+    features: Annotated[
+        str,
+        typer.Option(help="Of pictures, by a network: own (trained on REAL), mobilenet, none."),
+    ] = "own",
+    max_pictures: Annotated[
+        int | None, typer.Option(min=1, help="Judge a random sample of so many of either side.")
+    ] = None,
     structure_column: StructureColumn = None,
     format_: Format = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the result.")] = False,
@@ -80,15 +87,54 @@ def judge(
     --baselines -o runs/judged
 
     What cannot be read counts as an attempt that failed. The same command goes on when stopped.
+
+    Pictures (folders of PNG, of slices, .npy, encoded crystals) are judged against real ones:
+
+    crystalcodec judge PICTURES --against REAL -o runs/judged
     """
     from crystalcodec.data.workers import n_cores
     from crystalcodec.workflow.judge_figures import chosen_families
     from crystalcodec.workflow.judge_inputs import read_attempts, read_known, read_wanted
+    from crystalcodec.workflow.judge_picture_inputs import are_pictures
     from crystalcodec.workflow.judge_properties import check_properties
     from crystalcodec.workflow.judging import judge as judge_attempts
 
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is a file: give a folder", param_hint="--out")
+    if are_pictures(generated):
+        of_crystals = {
+            "--held-out": held_out,
+            "--hull": hull,
+            "--relax": relax,
+            "--potential": potential,
+            "--relaxed": relaxed,
+            "--wanted": wanted,
+            "--families": families,
+            "--properties": properties,
+            "--baselines": baselines,
+            "--baseline-size": baseline_size,
+            "--structure-column": structure_column,
+            "--format": format_,
+        }
+        for option, value in of_crystals.items():
+            if value:
+                raise typer.BadParameter("is for crystals, not for pictures", param_hint=option)
+        reading = {"recorded": not only_rows, "max_pictures": max_pictures, "seed": seed}
+        _judge_pictures(
+            generated,
+            against,
+            reading,
+            n=attempts,
+            features=features,
+            jobs=jobs or n_cores(),
+            cache=cache,
+            out=out,
+            quiet=quiet,
+        )
+        return
+    if max_pictures is not None or features != "own":
+        option = "--features" if max_pictures is None else "--max-pictures"
+        raise typer.BadParameter("is for pictures, and crystals are given", param_hint=option)
     if relax and relaxed is not None:
         raise typer.BadParameter("--relax and --relaxed: give one of them")
     if hull is not None and not relax and relaxed is None:
@@ -167,6 +213,60 @@ def judge(
     print(made.table())
     for family, why in made.left_out.items():
         say(f"{family}: {why}")
+    print(f"\nreport: {out / 'report.html'}")
+
+
+def _judge_pictures(
+    generated: list[str],
+    against: list[str] | None,
+    reading: dict[str, Any],
+    *,
+    n: int | None,
+    features: str,
+    jobs: int,
+    cache: Path | None,
+    out: Path,
+    quiet: bool,
+) -> None:
+    """Judge pictures against real ones, and write the report."""
+    from crystalcodec.workflow.judge_picture_inputs import are_pictures, read_pictures
+    from crystalcodec.workflow.judge_pictures import check_features, judge_pictures
+
+    check_features(features)
+    if not against or not are_pictures(against):
+        raise typer.BadParameter(
+            "wants real pictures to judge pictures against", param_hint="--against"
+        )
+    real = read_pictures(against, **{**reading, "recorded": False})
+    pictures = read_pictures(generated, like=real, n=n, **reading)
+    told = [f"generated: {note}" for note in pictures.notes]
+    told += [f"real: {note}" for note in real.notes]
+    told += [f"{count:,} real pictures left out: {why}" for why, count in real.reasons().items()]
+    for line in () if quiet else told:
+        print(line, file=sys.stderr, flush=True)
+    try:
+        with _bar(quiet) as progress:
+            made = judge_pictures(
+                pictures,
+                real,
+                features=features,
+                seed=reading["seed"],
+                jobs=jobs,
+                folder=cache or out / "cache",
+                progress=progress,
+                about={
+                    "title": f"{', '.join(Path(one).name for one in generated[:3])}, judged",
+                    "command": ["crystalcodec", *sys.argv[1:]],
+                    "files": {"attempts": list(generated), "reference": list(against)},
+                },
+            )
+            made.write(out)
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(made.table())
+    for what, why in made.left_out.items() if not quiet else ():
+        print(f"{what}: {why}", file=sys.stderr)
     print(f"\nreport: {out / 'report.html'}")
 
 

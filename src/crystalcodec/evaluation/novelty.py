@@ -94,8 +94,8 @@ def measure(
         *figures,
         Figure.share(
             "novelty",
-            f"Share of attempts that are a crystal and {same} as none of train. A crystal that "
-            f"cannot be compared is not novel. {_FAILED}",
+            f"Share of attempts that gave a crystal which is {same} as none of train. A crystal "
+            f"that cannot be compared (for a reason among the failures) is not novel. {_FAILED}",
             novel,
             failures=refused,
             extra=about,
@@ -183,8 +183,8 @@ def _unique_crystals(
     return Figure.share(
         "uniqueness",
         f"Share of attempts that are {_SAME.format(tolerances)} as no attempt before them that is "
-        "the first of its kind. A crystal that cannot be compared is not unique. It falls with "
-        f"the number of attempts. {_FAILED}",
+        "the first of its kind. A crystal that cannot be compared (for a reason among the "
+        f"failures) is not unique. The share falls with the number of attempts. {_FAILED}",
         unique,
         failures=_refusals(evidence, found),
         extra={

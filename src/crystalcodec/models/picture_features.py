@@ -23,7 +23,7 @@ from crystalcodec.models.base import ModelError
 from crystalcodec.models.pretrained_weights import find_weights
 from crystalcodec.registry import import_extra
 
-__all__ = ["PictureFeatures", "mobilenet_features", "train_picture_features"]
+__all__ = ["PictureFeatures", "mobilenet_features", "reduced_pictures", "train_picture_features"]
 
 Floats = npt.NDArray[np.float64]
 _KEY: Final = "crystalcodec.picture_features"
@@ -364,3 +364,37 @@ def _contrast(one: Tensor, other: Tensor) -> Tensor:
     n = len(one)
     partners = torch.cat([torch.arange(n, 2 * n), torch.arange(n)]).to(rows.device)
     return functional.cross_entropy(similar, partners)
+
+
+def reduced_pictures(pictures: npt.ArrayLike, side: int = 64) -> Floats:
+    """Pictures of at most ``side`` pixels a side, each a mean over the pixels that it covers.
+
+    Parameters
+    ----------
+    pictures : (n, height, width) or (n, height, width, channels)
+        As :class:`~crystalcodec.evaluation.pictures.PictureSet` takes them, all finite.
+    side
+        Both sides come down by one factor, so that the longer one has this; smaller pictures stay
+        as they are.
+
+    Returns
+    -------
+    (n, height, width, channels)
+
+    Raises
+    ------
+    ModelError
+        A value that is not finite.
+    """
+    told = PictureSet.of(pictures)
+    if told.n_failed:
+        raise ModelError(f"{told.n_failed} pictures hold values that are not finite")
+    height, width = told.values.shape[1:3]
+    factor = max(height, width) / side
+    if factor <= 1 or not len(told.values):
+        return told.values
+    values = torch.from_numpy(np.moveaxis(told.values, 3, 1))
+    # A picture has eight pixels a side at least.
+    rows, columns = (min(size, max(8, round(size / factor))) for size in (height, width))
+    means = functional.adaptive_avg_pool2d(values, (rows, columns))
+    return np.moveaxis(means.numpy(), 1, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,11 @@ def read_attempts(
     from crystalcodec.io import read
 
     loaded = read(sources, min_distance=0, structure_column=structure_column, format=format)
-    told = [(one.reason, one.detail, one.source, one.line) for one in loaded.failures]
+    told = [
+        (one.reason, one.detail, one.source, one.line)
+        for one in loaded.failures
+        if not _is_empty_dataset(one)
+    ]
     notes = []
     room = None if n is None else n - len(loaded.crystals) - len(told)
     if room is not None and room < 0:
@@ -100,7 +105,7 @@ def read_attempts(
     start = len(loaded.crystals)
     failures = [Failure(start + i, *one) for i, one in enumerate(told)]
     ids = [
-        one if id_ in one else f"{one}: {id_}"
+        one if re.search(rf"(?<!\w){re.escape(id_)}(?!\w)", one) else f"{one}: {id_}"
         for one, id_ in zip(map(_short, loaded.sources), loaded.ids, strict=True)
     ]
     ids += [failure.source for failure in failures]
@@ -132,7 +137,8 @@ def read_wanted(sources: Sequence[str | os.PathLike[str]], given: Given) -> tupl
 
     Joined by the names in the files where those of the attempts are all among those that are
     wanted, each once: a crystal that is wanted and not there is an attempt that failed.
-    Otherwise by their order, which failures would leave open.
+    Otherwise by their order, which failures would leave open. Row numbers, the ids of a dataset
+    that was given none, are no names where crystals are missing.
 
     Raises
     ------
@@ -155,6 +161,12 @@ def read_wanted(sources: Sequence[str | os.PathLike[str]], given: Given) -> tupl
             f"{len(loaded.ids):,} crystals that were wanted: which should be which is not told; "
             "wanted the same ids in both, or as many crystals in the same order and no failure"
         )
+    if len(names) < len(loaded.ids) and _are_row_numbers(given):
+        raise EvaluationError(
+            f"{len(names):,} crystals with the row numbers 0, 1, 2, ... as ids, of "
+            f"{len(loaded.ids):,} that were wanted: which are missing is not told; wanted the ids "
+            "of those that they should be, or as many crystals in the same order and no failure"
+        )
     positions = [place[name] for name in names]
     order = sorted(range(len(names)), key=positions.__getitem__)
     missing = sorted({*range(len(loaded.ids))} - {*positions})
@@ -167,6 +179,18 @@ def read_wanted(sources: Sequence[str | os.PathLike[str]], given: Given) -> tupl
         ids[positions[i]] = given.ids[i]
     attempts = Attempts.of(given.attempts.crystals[order], failures)
     return loaded.crystals, Given(attempts, tuple(ids), tuple(names[i] for i in order), given.notes)
+
+
+def _is_empty_dataset(failure: Failure) -> bool:
+    """Whether it is that of a dataset of no rows, which is no attempt itself."""
+    suffix = Path(failure.source or "").suffix.lower()
+    return failure.reason == "no crystal in file" and suffix in (".parquet", ".pq")
+
+
+def _are_row_numbers(given: Given) -> bool:
+    """Whether each crystal is a row of a table and called by the place of it."""
+    rows = [str(i) for i in range(len(given.names))]
+    return bool(rows) and [*given.names] == rows and all("!/row " in one for one in given.ids[:1])
 
 
 def _recorded(path: Path) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from crystalcodec.workflow.judge_baselines import HELD_OUT, Baseline
 from crystalcodec.workflow.judge_figures import Figures, Measured
 from crystalcodec.workflow.judge_tables import SHIFTED, interval_text, number
 
-__all__ = ["Ranking", "funnel_stages", "ranking", "spread_figures", "write_pages"]
+__all__ = ["Ranking", "funnel_stages", "ranking", "spread_figures", "table_row", "write_pages"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -56,7 +56,7 @@ def write_pages(
     write_judge_report(
         folder / "report.html",
         document,
-        rows=[_row(one, baselines) for own in figures.values() for one in own],
+        rows=[table_row(one, baselines) for own in figures.values() for one in own],
         baselines={one.name: one.note for one in baselines},
         funnel=path,
         histograms=_histograms(folder / "figures", attempts, figures, baselines),
@@ -232,7 +232,8 @@ def _finite(values: Floats | None) -> Floats:
     return np.zeros(0) if values is None else values[np.isfinite(values)]
 
 
-def _row(figure: Measured, baselines: Sequence[Baseline]) -> TableRow:
+def table_row(figure: Measured, baselines: Sequence[Baseline]) -> TableRow:
+    """A figure in words, with those of the baselines."""
     others = [one.find(figure) for one in baselines]
     return TableRow(
         figure.family,

@@ -33,7 +33,7 @@ _PART: Final = 64  # crystals that a process gets at once
 _SECONDS: Final = 5.0  # between two files of rows that are done
 _PACKAGES: Final = ("crystalcodec", "numpy", "scipy", "pymatgen-core", "moyopy", "SMACT")
 # What the rows of a metric are computed by: another text of it makes other rows.
-_SOURCES: Final = ("*.py", "data", "evaluation", "io", "representations", "relaxation")
+_SOURCES: Final = ("*.py", "data", "evaluation", "io", "models", "representations", "relaxation")
 # What a file that was cut off or changed makes numpy raise.
 _DAMAGED: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 

@@ -17,6 +17,7 @@ from crystalcodec.workflow.benchmark.documents import write_document
 from crystalcodec.workflow.judge_baselines import Baseline, Relax, judge_baselines
 from crystalcodec.workflow.judge_figures import (
     COVERAGE,
+    INTERVAL,
     N_RESAMPLES,
     Families,
     Figures,
@@ -87,7 +88,11 @@ class Judgement:
         return {
             "format": FORMAT,
             **self.about,
-            "interval": {"coverage": COVERAGE, "n_resamples": N_RESAMPLES},
+            "interval": {
+                "coverage": COVERAGE,
+                "n_resamples": N_RESAMPLES,
+                "definition": INTERVAL,
+            },
             "failures": self.attempts.reasons(),
             "families": {
                 family: [figure.document() for figure in figures]
@@ -200,6 +205,8 @@ def judge(
     chosen = chosen_families(families)
     check_properties(properties)
     _check(attempts, relaxed, wanted, ids)
+    if seed < 0:
+        raise EvaluationError(f"seed {seed}: wanted 0 or more")
     evidence = Evidence(
         attempts, train, held_out, relaxed, hull, wanted, jobs=jobs, progress=progress
     )

@@ -20,7 +20,12 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-REFUSALS: Final = ("cell too elongated", "too many sites", "no reduced cell")
+REFUSALS: Final = (
+    "cell too elongated",
+    "too many sites",
+    "no reduced cell",
+    "cell too small",
+)
 """Why a crystal cannot be compared with any other."""
 
 # Lattice points within the longest vector and its tolerance. Two crystals are compared by going
@@ -28,6 +33,8 @@ REFUSALS: Final = ("cell too elongated", "too many sites", "no reduced cell")
 _MOST_POINTS: Final = 20_000
 # Bytes that the search for the primitive cell may take.
 _MOST_MEMORY: Final = 2e9
+# Å3. pymatgen lists the images within 0.1 Å at least, which are without number in a smaller cell.
+_LEAST_VOLUME: Final = 1e-4
 
 
 def reduce_crystals(crystals: Crystals, tolerances: Tolerances) -> tuple[Crystals, list[Failure]]:
@@ -87,6 +94,8 @@ def _check_shape(lattice: Floats, tolerances: Tolerances) -> None:
     longest = float(np.linalg.norm(matrix, axis=1).max())
     radius = longest * (1 + tolerances.ltol)
     volume = abs(float(np.linalg.det(matrix)))
+    if not volume >= _LEAST_VOLUME:
+        raise _Refused(REFUSALS[3], f"volume {volume:.3g} Å3")
     points = 4 / 3 * np.pi * radius**3 / volume
     if not points <= _MOST_POINTS:
         raise _Refused(REFUSALS[0], f"longest vector {longest:.3g} Å, volume {volume:.3g} Å3")

@@ -56,8 +56,8 @@ def coverage_figures(
     apart, joint = _texts_of_near(cutoffs)
     recall = "Share of the held-out crystals with a generated crystal near. "
     precision = (
-        "Share of all attempts that gave a crystal with a held-out crystal near; one without a "
-        "crystal or a fingerprint has none. "
+        "Share of all attempts that have a held-out crystal near; one without a crystal or a "
+        "fingerprint has none. "
     )
     published = (
         "Share of the generated crystals with a held-out crystal near, as in the published code: "

@@ -59,8 +59,9 @@ def number_figures(evidence: Evidence, held_out: Crystals, valid: Bools) -> list
         figures += [
             wasserstein_figure(
                 f"wdist_{name}",
-                text + "and of the attempts that are valid by structure and by composition (Xie "
-                f"et al., 10.48550/arXiv.2110.06197). The published code draws {_DRAWN} of these "
+                text + "and of the attempts that are valid by structure and by composition and "
+                "have a CrystalNN fingerprint (Xie et al., 10.48550/arXiv.2110.06197; the figure "
+                f"validity is of the first two). The published code draws {_DRAWN} of these "
                 "at random (see published_draw); here all of them count.",
                 numbers._replace(attempts=of_valid),
                 invalid,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,15 @@ from crystalcodec.evaluation.pictures.arrays import PictureSet
 from crystalcodec.evaluation.pictures.frechet import distance_to, moments, square_root
 from crystalcodec.evaluation.pictures.spectra import log_spectra, spectrum_frequencies
 
-__all__ = ["kolmogorov_smirnov", "measure_pictures"]
+__all__ = [
+    "PictureRows",
+    "copy_figures",
+    "count_figures",
+    "feature_figures",
+    "kolmogorov_smirnov",
+    "measure_pictures",
+    "spectrum_figures",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -35,8 +44,11 @@ _SPECTRUM: Final = (
     "the radially averaged power spectra ({window}; less power than the rounding of 8 bits counts "
     "as that)"
 )
-_OF: Final = "; {n} pictures against {r} reference pictures"
-_FLOOR: Final = "; {n} of the reference pictures, drawn at random, against the other {r}"
+_COPIES: Final = (
+    "share of the attempts whose picture, rounded to 8 bits, is a reference picture pixel by pixel"
+)
+_OF: Final = "; {n} pictures against {r} reference pictures."
+_FLOOR: Final = "; {n} of the reference pictures, drawn at random, against the other {r}."
 
 
 def measure_pictures(
@@ -94,14 +106,56 @@ def measure_pictures(
             f"pictures of {both[0].values.shape[1:]} and reference pictures of "
             f"{both[1].values.shape[1:]} pixels and channels: wanted one size"
         )
-    order = np.random.default_rng(seed).permutation(len(both[1].values))
-    halves = _Halves(order[: len(order) // 2], order[len(order) // 2 :])
     figures = []
     if count is not None or both[0].values.shape[3] == 1:
-        figures += _count_figures(both, halves, count or _count_grey, counter)
+        counts = [_rows(one, _counts_of(one, count or _count_grey)) for one in both]
+        figures += count_figures(*counts, counter=counter, seed=seed)
     if features is not None:
-        figures += _feature_figures(both, halves, features, network)
-    return figures + _spectrum_figures(both, halves, window)
+        found = [_rows(one, _features_of(one, features)) for one in both]
+        figures += feature_figures(*found, network=network, seed=seed)
+    shape = both[0].values.shape[1:]
+    spectra = [_rows(one, log_spectra(one.values, window=window)) for one in both]
+    return figures + spectrum_figures(*spectra, shape=shape, window=window, seed=seed)
+
+
+@dataclass(frozen=True)
+class PictureRows:
+    """What was computed of each picture: where that takes long, it can be kept and used again.
+
+    Parameters
+    ----------
+    values : (n,) or (n, d)
+        NaN where an attempt is no picture.
+    failures
+        Number of those by reason.
+    """
+
+    values: Floats
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Floats:
+        """The rows of the pictures."""
+        missing = np.isnan(self.values).any(axis=tuple(range(1, self.values.ndim)))
+        return np.asarray(self.values[~missing])
+
+    def halves(self, seed: int) -> tuple[PictureRows, PictureRows]:
+        """The pictures in two halves at random; of one seed always the same."""
+        known = self.known
+        order = np.random.default_rng(seed).permutation(len(known))
+        first, second = order[: len(order) // 2], order[len(order) // 2 :]
+        return PictureRows(known[first], self.failures), PictureRows(known[second])
+
+
+_Pair = tuple[str, PictureRows, PictureRows, str]
+
+
+def _pairs(name: str, rows: PictureRows, reference: PictureRows, seed: int) -> list[_Pair]:
+    """The pictures against the reference, and one half of that against the other."""
+    return [
+        (name, rows, reference, _OF),
+        (f"{name}_floor", *reference.halves(seed), _FLOOR),
+    ]
 
 
 def kolmogorov_smirnov(counts: npt.ArrayLike, reference: npt.ArrayLike) -> dict[str, float]:
@@ -130,57 +184,72 @@ def kolmogorov_smirnov(counts: npt.ArrayLike, reference: npt.ArrayLike) -> dict[
     sizes = {"n": len(one), "n_reference": len(other)}
     if not len(one) or not len(other):
         return {"statistic": float("nan"), "p_value": float("nan"), **sizes}
-    found = ks_2samp(one, other)
+    with warnings.catch_warnings():
+        # Where p cannot be counted out scipy says so, and takes the limit of large numbers.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = ks_2samp(one, other)
     return {"statistic": float(found.statistic), "p_value": float(found.pvalue), **sizes}
 
 
-@dataclass(frozen=True)
-class _Halves:
-    first: Ints
-    second: Ints
+def _rows(pictured: PictureSet, rows: Floats) -> PictureRows:
+    failed = {"no picture": pictured.n_failed} if pictured.n_failed else {}
+    return PictureRows(pictured.spread(rows), failed)
 
 
 def _count_grey(pictures: Floats) -> Ints:
     return count_atoms(pictures[..., 0])
 
 
-def _failures(pictured: PictureSet) -> dict[str, int]:
-    return {"no picture": pictured.n_failed} if pictured.n_failed else {}
+def _counts_of(pictured: PictureSet, count: Rows) -> Floats:
+    n = len(pictured.values)
+    told = np.asarray(count(pictured.values) if n else (), np.float64).reshape(-1)
+    if len(told) != n or not np.isfinite(told).all():
+        raise EvaluationError(f"{len(told)} numbers of atoms of {n} pictures: wanted one each")
+    return told
 
 
-def _count_figures(
-    both: tuple[PictureSet, PictureSet], halves: _Halves, count: Rows, counter: str
+def count_figures(
+    counts: PictureRows, reference: PictureRows, *, counter: str = "the caller", seed: int = 0
 ) -> list[Figure]:
-    pictured, reference = both
-    counts, real = (
-        np.asarray(count(one.values), np.float64).reshape(-1) if len(one.values) else np.zeros(0)
-        for one in both
-    )
-    for one, told in zip(both, (counts, real), strict=True):
-        if len(told) != len(one.values) or not np.isfinite(told).all():
-            raise EvaluationError(
-                f"{len(told)} numbers of atoms of {len(one.values)} pictures: wanted one each"
-            )
+    """``atom_count_ks`` and its floor, from numbers of atoms (n,) of each picture."""
 
-    def figure(name: str, values: Floats, of: Floats, text: str, failed: dict[str, int]) -> Figure:
-        known = values[~np.isnan(values)]
+    def figure(name: str, rows: PictureRows, other: PictureRows, text: str) -> Figure:
+        known, of = rows.known, other.known
         return Figure(
             name,
             _KS.format(counter=counter) + text.format(n=len(known), r=len(of)),
-            len(values),
-            _ks_estimate(values, of),
+            len(rows.values),
+            _ks_estimate(rows.values, of),
             better="lower",
-            failures=failed,
-            of_each=values,
+            failures=rows.failures,
+            of_each=rows.values,
             extra=kolmogorov_smirnov(known, of)
-            | {"mean_count": _mean(known), "mean_reference_count": _mean(of)},
+            | {"mean_count": _mean(known), "mean_reference_count": _mean(of)}
+            | {"pictures_by_count": _by_count(known), "reference_by_count": _by_count(of)},
         )
 
-    first, second = real[halves.first], real[halves.second]
-    return [
-        figure("atom_count_ks", pictured.spread(counts), real, _OF, _failures(pictured)),
-        figure("atom_count_ks_floor", first, second, _FLOOR, _failures(reference)),
-    ]
+    return [figure(*pair) for pair in _pairs("atom_count_ks", counts, reference, seed)]
+
+
+def copy_figures(pixels: PictureRows, reference: PictureRows, *, seed: int = 0) -> list[Figure]:
+    """``copies_of_reference`` and its floor, from :func:`pixel_numbers` (n,) of each picture."""
+
+    def figure(name: str, rows: PictureRows, other: PictureRows, text: str) -> Figure:
+        known, of = rows.known, other.known
+        return Figure.share(
+            name,
+            _COPIES + text.format(n=len(known), r=len(of)),
+            np.isin(rows.values, of),
+            better="lower",
+            failures=rows.failures,
+        )
+
+    return [figure(*pair) for pair in _pairs("copies_of_reference", pixels, reference, seed)]
+
+
+def _by_count(counts: Floats) -> dict[str, list[int]]:
+    numbers, times = np.unique(counts, return_counts=True)
+    return {"atoms": numbers.astype(int).tolist(), "pictures": times.tolist()}
 
 
 def _mean(values: Floats) -> float:
@@ -205,34 +274,40 @@ def _ks_estimate(values: Floats, reference: Floats) -> Callable[[Ints], float]:
     return estimate
 
 
-def _feature_figures(
-    both: tuple[PictureSet, PictureSet], halves: _Halves, features: Rows, network: str
+def feature_figures(
+    features: PictureRows, reference: PictureRows, *, network: str = "a network", seed: int = 0
 ) -> list[Figure]:
-    pictured, reference = both
-    rows, real = _features_of(pictured, features), _features_of(reference, features)
-    # A set without a picture has no features, but as many columns.
-    rows = rows if len(rows) else real[:0]
-    real = real if len(real) else rows[:0]
-    if rows.shape[1] != real.shape[1]:
-        raise EvaluationError(f"{rows.shape[1]} features and {real.shape[1]} of the reference")
+    """``frechet_distance`` and its floor, from features (n, d) of each picture.
 
-    def figure(name: str, values: Floats, of: Floats, text: str, failed: dict[str, int]) -> Figure:
-        n, d = int((~np.isnan(values[:, 0])).sum()), values.shape[1]
+    Raises
+    ------
+    EvaluationError
+        Other numbers of features.
+    """
+    # A set without a picture has no features, but as many columns.
+    d = max(features.values.shape[1], reference.values.shape[1])
+    features, reference = (
+        one if len(one.known) else PictureRows(np.full((len(one.values), d), np.nan), one.failures)
+        for one in (features, reference)
+    )
+    if features.values.shape[1] != reference.values.shape[1]:
+        raise EvaluationError(
+            f"{features.values.shape[1]} features and {reference.values.shape[1]} of the reference"
+        )
+
+    def figure(name: str, rows: PictureRows, other: PictureRows, text: str) -> Figure:
+        n, of = len(rows.known), other.known
         return Figure(
             name,
             _FRECHET.format(d=d, network=network) + text.format(n=n, r=len(of)),
-            len(values),
-            _frechet_estimate(values, of),
+            len(rows.values),
+            _frechet_estimate(rows.values, of),
             better="lower",
-            failures=failed,
+            failures=rows.failures,
             extra={"n": n, "n_reference": len(of), "n_features": d, "network": network},
         )
 
-    first, second = real[halves.first], real[halves.second]
-    return [
-        figure("frechet_distance", pictured.spread(rows), real, _OF, _failures(pictured)),
-        figure("frechet_distance_floor", first, second, _FLOOR, _failures(reference)),
-    ]
+    return [figure(*pair) for pair in _pairs("frechet_distance", features, reference, seed)]
 
 
 def _features_of(pictured: PictureSet, features: Rows) -> Floats:
@@ -261,38 +336,40 @@ def _frechet_estimate(values: Floats, reference: Floats) -> Callable[[Ints], flo
     return estimate
 
 
-def _spectrum_figures(
-    both: tuple[PictureSet, PictureSet], halves: _Halves, window: bool
+def spectrum_figures(
+    spectra: PictureRows,
+    reference: PictureRows,
+    *,
+    shape: tuple[int, ...],
+    window: bool = True,
+    seed: int = 0,
 ) -> list[Figure]:
-    pictured, reference = both
-    height, width, channels = pictured.values.shape[1:]
-    spectra = pictured.spread(log_spectra(pictured.values, window=window))
-    real = log_spectra(reference.values, window=window)
+    """``power_spectrum_distance`` and its floor, from :func:`log_spectra` (n, channels x k).
+
+    ``shape`` is the height, width and channels of a picture.
+    """
+    height, width, channels = shape
     plot: dict[str, Any] = {"frequencies": spectrum_frequencies(height, width).tolist()}
     how = "Hann window" if window else "no window"
 
-    def figure(name: str, values: Floats, of: Floats, text: str, failed: dict[str, int]) -> Figure:
-        known = values[~np.isnan(values[:, 0])]
+    def figure(name: str, rows: PictureRows, other: PictureRows, text: str) -> Figure:
+        known, of = rows.known, other.known
         means = {
-            key: _mean_rows(rows).reshape(channels, -1).tolist()
-            for key, rows in (("mean_log_power", known), ("mean_reference_log_power", of))
+            key: _mean_rows(some).reshape(channels, -1).tolist()
+            for key, some in (("mean_log_power", known), ("mean_reference_log_power", of))
         }
         return Figure(
             name,
             _SPECTRUM.format(window=how) + text.format(n=len(known), r=len(of)),
-            len(values),
-            _spectrum_estimate(values, _mean_rows(of)),
+            len(rows.values),
+            _spectrum_estimate(rows.values, _mean_rows(of)),
             unit="decades",
             better="lower",
-            failures=failed,
+            failures=rows.failures,
             extra=plot | means,
         )
 
-    first, second = real[halves.first], real[halves.second]
-    return [
-        figure("power_spectrum_distance", spectra, real, _OF, _failures(pictured)),
-        figure("power_spectrum_distance_floor", first, second, _FLOOR, _failures(reference)),
-    ]
+    return [figure(*pair) for pair in _pairs("power_spectrum_distance", spectra, reference, seed)]
 
 
 def _mean_rows(rows: Floats) -> Floats:

@@ -342,7 +342,8 @@ def _site_figures(attempts: Attempts, wanted: Crystals, sites: Floats) -> list[F
         Figure.mean(
             "species_accuracy",
             f"share of the sites with the right species, {pairing}: pairs of like species over the "
-            "larger of the two numbers of sites; mean over all attempts, 0 without a crystal",
+            "larger of the two numbers of sites; mean over all attempts, 0 without a crystal and "
+            f"for more than {MOST_SITES} sites",
             attempts.spread(np.nan_to_num(sites[:, 2])),
             better="higher",
             failures=missed,

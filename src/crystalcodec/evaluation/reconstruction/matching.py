@@ -29,6 +29,7 @@ OUTCOMES: Final = (
     "cell too long to be matched",
     "too many sites to be matched",
     "the matcher raised an error",
+    "cell too small to be matched",
 )
 """What became of a pair; the numbers of :func:`match_pairs` are positions in it."""
 _PAIRS_A_TASK: Final = 32
@@ -36,6 +37,8 @@ _PAIRS_A_TASK: Final = 32
 _MOST_POINTS: Final = 200_000
 # Bytes that its search for the primitive cell may take.
 _MOST_MEMORY: Final = 2e9
+# Å3. pymatgen lists the images within 0.1 Å at least, which are without number in a smaller cell.
+_LEAST_VOLUME: Final = 1e-4
 # Pairs of lattice vectors that the matcher may look at: those of needles of about 80 to 1.
 _MOST_VECTOR_PAIRS: Final = 300_000
 
@@ -101,7 +104,7 @@ def match_pairs(
     # One after another those of one crystal: the matcher remembers what it reduced.
     order = np.lexsort((told[:, 0], told[:, 1], of_wanted))
     order = order[of_got[order] == of_wanted[order]]
-    for outcome, refused in ((3, _too_long), (4, _too_large)):
+    for outcome, refused in ((6, _too_small), (3, _too_long), (4, _too_large)):
         some = refused(got)[told[order, 0]] | refused(wanted)[told[order, 1]]
         outcomes[order[some]] = outcome
         order = order[~some]
@@ -144,6 +147,11 @@ def _as_pairs(pairs: npt.ArrayLike | None, n_got: int, n_wanted: int) -> Ints:
             f"pairs up to {told.max(axis=0).tolist()} of {n_got} and {n_wanted} crystals"
         )
     return told
+
+
+def _too_small(crystals: Crystals) -> npt.NDArray[np.bool_]:
+    """(n,) cells of next to no volume, whose reduction would take all memory."""
+    return np.asarray(~(crystals.volumes >= _LEAST_VOLUME))
 
 
 def _too_long(crystals: Crystals) -> npt.NDArray[np.bool_]:

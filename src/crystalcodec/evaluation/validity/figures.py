@@ -95,7 +95,8 @@ def _published(
     attempts: Attempts, structures: StructureChecks, compositions: CompositionChecks
 ) -> list[Figure]:
     composition = (
-        f"{_COMPOSITIONAL}; oxidation states and electronegativities of SMACT 2.2.1 ({_CDVAE})"
+        f"{_COMPOSITIONAL}; oxidation states and electronegativities of SMACT 2.2.1 ({_CDVAE}), "
+        "which knows no element beyond Lr; at an unknown electronegativity as its code decides"
     )
     both = structures.published & compositions.valid
     return [

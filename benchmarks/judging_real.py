@@ -2,12 +2,12 @@
 
     crystalcodec hull build runs/mp20/train.parquet runs/mp20/val.parquet --potential chgnet-0.3.0 \
         -o runs/mp20/chgnet.hull.parquet
-    python benchmarks/judging_mp20.py -n 400 --baseline-size 120
+    python benchmarks/judging_real.py -n 400 --baseline-size 120
 
 Attempts are crystals of MP-20 val drawn at random, judged against MP-20 train and the rest of val,
 relaxed with CHGNet, above the hull of train and val by the same potential; held-out, random and
 substituted crystals beside them. Then training crystals are judged: none of them is novel. What is
-relaxed is kept in ``runs/judging_mp20``, so that the command goes on when it was stopped.
+relaxed is kept in ``runs/judging_real``, so that the command goes on when it was stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from crystalcodec.relaxation.base import Relaxed
 from crystalcodec.workflow.judging import Judgement, judge
 from crystalcodec.workflow.relaxing import relax_in_parts
 
-FOLDER = Path("runs/judging_mp20")
+FOLDER = Path("runs/judging_real")
 POTENTIAL = "chgnet-0.3.0"
 
 
@@ -91,7 +91,7 @@ def main() -> None:
         folder=FOLDER / "cache",
     )
     record(
-        "judging_mp20",
+        "judging_real",
         {
             "n": arguments.n,
             "baseline_size": arguments.baseline_size,
