@@ -49,8 +49,9 @@ def judge(
         typer.Option(help=f"To predict and compare; some of: {', '.join(PRETRAINED)}."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Judge held-out, random, substituted ones, too.")
-    ] = False,
+        bool | None,
+        typer.Option(help="Judge held-out, random, substituted ones, too. [default: baselines]"),
+    ] = None,
     baseline_size: Annotated[
         int | None, typer.Option(min=1, help="Of each; as many as attempts if not given.")
     ] = None,
@@ -84,7 +85,7 @@ def judge(
     """Judge generated crystals by all published metrics that the evidence allows.
 
     crystalcodec judge generated.parquet --against train.parquet --held-out val.parquet
-    --baselines -o runs/judged
+    -o runs/judged
 
     What cannot be read counts as an attempt that failed. The same command goes on when stopped.
 
@@ -172,6 +173,8 @@ def judge(
             files[name] = sources
             for why, count in unread.items():
                 say(f"{count:,} of {', '.join(sources)} could not be read: {why}")
+    # Numbers without those of crystals that no generator made beside them say little.
+    beside = baselines is not False
     kept = cache or out / "cache"
     try:
         with _bar(quiet) as progress:
@@ -181,7 +184,7 @@ def judge(
                 potential=(potential or None) if relax else None,
                 relax=relax,
                 relaxed=relaxed,
-                folders=(out / "relaxed", kept / "relaxed" if baselines else None),
+                folders=(out / "relaxed", kept / "relaxed" if beside else None),
                 jobs=jobs,
                 progress=progress,
             )
@@ -191,7 +194,7 @@ def judge(
                 **stable,
                 properties=predicted,
                 families=chosen,
-                baselines=baselines,
+                baselines=beside,
                 baseline_size=baseline_size,
                 seed=seed,
                 jobs=jobs,
