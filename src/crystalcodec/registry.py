@@ -16,6 +16,7 @@ from typing import Any, Final
 __all__ = [
     "AUGMENTATIONS",
     "FAMILIES",
+    "GENERATORS",
     "METRICS",
     "MODELS",
     "POTENTIALS",
@@ -86,6 +87,8 @@ MODELS: Final[Mapping[str, str]] = {
     "resnet3d": "crystalcodec.models.resnet:ResNet3d",
     "site_attention": "crystalcodec.models.site_attention:SiteAttention",
 }
+
+GENERATORS: Final[Mapping[str, str]] = {}
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {
     "permute_sites": "crystalcodec.data.augmentation:permute_sites",

@@ -98,7 +98,7 @@ def test_the_weights_at_the_end_of_each_cycle_are_kept(tmp_path, average):
 
     def watch(*given):
         take_step(*given)
-        seen[made._step] = made._judged.weight.item()
+        seen[made._step] = made.judged.weight.item()
 
     made._take_step = watch
     made.run()

@@ -185,6 +185,12 @@ def train(
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on in {folder}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if settings.generates:
+        for run in runs:
+            figures = {k: v for k, v in run.record["history"].items() if k != "epoch"}
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            print(f"{run.folder}: {shown}")
+        return
     comparison = compare(runs)
     if len(runs) > 1:
         comparison.write(folder / "summary.json")

@@ -299,13 +299,14 @@ def _draw_tiles(
         x, y = left + column * w, top + row * h
         gap = 0.03
         axes = sheet.axes(x + gap, y + caption, w - 2 * gap, h - caption - gap)
-        _draw_tile(axes, tile)
+        draw_tile(axes, tile)
         if caption:
             text = textwrap.shorten(tile.caption, int(20 * w), placeholder="…")
             sheet.text(x + w / 2, y + 0.02, text, 6.6, color=_SOFT, ha="center")
 
 
-def _draw_tile(axes: Axes, tile: Tile) -> None:
+def draw_tile(axes: Axes, tile: Tile) -> None:
+    """One tile on axes of matplotlib."""
     if tile.line:
         axes.plot(tile.pixels.ravel(), color=_LINE, lw=0.8)
         axes.margins(x=0.01)

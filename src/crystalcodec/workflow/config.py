@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crystalcodec.registry import did_you_mean
+from crystalcodec.registry import GENERATORS, did_you_mean
 
 __all__ = ["ConfigError", "RunConfig", "merge"]
 
@@ -114,6 +114,18 @@ class InputsConfig(_Section):
         return self
 
 
+class ConditionsConfig(_Section):
+    """What a generator is told of each crystal, so that it can be asked for it.
+
+    - ``values``: property columns.
+    - ``crystal``: of the crystals themselves: ``composition`` (fractions of the elements),
+      ``elements`` (which there are), ``space_group``.
+    """
+
+    values: tuple[str, ...] = ()
+    crystal: tuple[Literal["composition", "elements", "space_group"], ...] = ()
+
+
 class NamedConfig(BaseModel):
     """A name from a registry table, and the parameters that what it names takes."""
 
@@ -134,7 +146,7 @@ class RepresentationConfig(NamedConfig):
 
 
 class ModelConfig(NamedConfig):
-    """A model."""
+    """A predictor or a generator."""
 
     name: str = "mlp"
 
@@ -219,12 +231,16 @@ class MachineConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One run; ``[target]`` is one table, or several as ``[[target]]``, learnt together."""
+    """One run; ``[target]`` is one table, or several as ``[[target]]``, learnt together.
+
+    A run whose model is a generator has no target, and may have ``[conditions]``.
+    """
 
     data: DataConfig
-    targets: tuple[TargetConfig, ...] = Field(alias="target", min_length=1)
+    targets: tuple[TargetConfig, ...] = Field(alias="target", default=())
     representation: RepresentationConfig = RepresentationConfig()
     model: ModelConfig = ModelConfig()
+    conditions: ConditionsConfig | None = None
     inputs: InputsConfig = InputsConfig()
     scaling: ScalingConfig = ScalingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -240,6 +256,23 @@ class RunConfig(_Section):
         return values
 
     @model_validator(mode="after")
+    def _what_is_learnt(self) -> RunConfig:
+        if not self.generates:
+            if not self.targets:
+                raise ValueError("'target' is missing: give it in the TOML file or as a flag")
+            if self.conditions is not None:
+                raise ValueError(
+                    f"{self.model.name!r} predicts, and only a generator has conditions: leave "
+                    "[conditions] out, or take one of the generators " + ", ".join(GENERATORS)
+                )
+        elif self.targets or self.inputs.runs:
+            raise ValueError(
+                f"{self.model.name!r} is a generator, which has no target and no inputs: property "
+                "columns that it is to be told go under [conditions] values"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _each_column_once(self) -> RunConfig:
         if repeated := sorted({c for c in self.columns if self.columns.count(c) > 1}):
             raise ValueError(
@@ -251,6 +284,11 @@ class RunConfig(_Section):
     def columns(self) -> tuple[str, ...]:
         """Names of the target columns."""
         return tuple(target.column for target in self.targets)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model is a generator."""
+        return self.model.name in GENERATORS
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -282,6 +320,8 @@ class RunConfig(_Section):
         values: dict[str, Any] = json.loads(self.model_dump_json(exclude_none=True, by_alias=True))
         if len(values["target"]) == 1:
             (values["target"],) = values["target"]
+        if not values["target"]:
+            del values["target"]
         return values
 
     def to_toml(self) -> str:

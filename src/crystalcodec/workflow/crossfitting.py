@@ -142,7 +142,7 @@ def _train_again(
     task: Task, run: Run, parts: Mapping[str, Dataset], rows: npt.NDArray[Any], folder: Path
 ) -> Run:
     """The recipe of a run on some of the training crystals, where this task runs."""
-    from crystalcodec.workflow.training import train
+    from crystalcodec.workflow.training import train_predictor
 
     paths = {name: folder.with_name(f"{folder.name}-{name}.parquet") for name in parts}
     if not paths["train"].exists():
@@ -162,4 +162,4 @@ def _train_again(
     values["inputs"]["runs"] = [str(given.folder) for given in run.inputs]
     machine = task.config.machine.model_dump()
     values["machine"] = {**machine, "precision": run.config.machine.precision}
-    return train(RunConfig.of(values), folder, progress=task.progress, command=["folds"])
+    return train_predictor(RunConfig.of(values), folder, progress=task.progress, command=["folds"])

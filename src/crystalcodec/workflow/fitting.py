@@ -9,23 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from crystalcodec.models.base import Predictor
 from crystalcodec.models.scaling import Scaling
 from crystalcodec.representations.base import Encoded, Representation
 from crystalcodec.workflow.config import MachineConfig, RunConfig, TrainingConfig
 from crystalcodec.workflow.input_network import InputNetwork
-from crystalcodec.workflow.loop import Loop
+from crystalcodec.workflow.loop import Loop, Objective
 from crystalcodec.workflow.objectives import TargetObjective
 from crystalcodec.workflow.progress import stop_requests, training_progress
-from crystalcodec.workflow.samples import AugmentedCrystals, Samples, encode_samples, ragged_arrays
+from crystalcodec.workflow.samples import (
+    AugmentedCrystals,
+    Samples,
+    Source,
+    encode_samples,
+    ragged_arrays,
+)
 from crystalcodec.workflow.splits import Labelled
 from crystalcodec.workflow.targets import Target, learnable
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["Task", "fit"]
+__all__ = ["Task", "fit", "make_fabric", "run_loop"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def fit(
     ``checkpoint`` is the name of the file of the training state, in the run's folder.
     """
     machine = task.config.machine
-    fabric = _fabric(machine)
+    fabric = make_fabric(machine)
     ragged = ragged_arrays(task.representation)
     train, held_out = task.data["train"], task.data["validation"]
     if isinstance(network, InputNetwork):
@@ -97,27 +104,66 @@ def fit(
         held_out.crystals.n_sites,
         machine.precision,
     )
-    unit = targets[0].unit if len(targets) == 1 else ""
-    with training_progress(task.progress, training.epochs, unit) as bar, stop_requests() as stop:
+    return run_loop(
+        network,
+        objective,
+        source,
+        training,
+        machine,
+        task.config.seed,
+        fabric=fabric,
+        checkpoint=task.folder / checkpoint,
+        identity=f"{task.identity}{title}",
+        progress=task.progress,
+        unit=targets[0].unit if len(targets) == 1 else "",
+    )
+
+
+def run_loop(
+    network: nn.Module,
+    objective: Objective,
+    source: Source,
+    training: TrainingConfig,
+    machine: MachineConfig,
+    seed: int,
+    *,
+    fabric: Fabric,
+    checkpoint: Path,
+    identity: str,
+    progress: bool | None,
+    unit: str = "",
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] = lambda network, row: None,
+) -> Loop:
+    """The loop, with a bar for people to see and signals to stop it; run to its end.
+
+    ``on_epoch`` is called with the network whose answers count and the new row of the history.
+    """
+    with training_progress(progress, training.epochs, unit) as bar, stop_requests() as stop:
+
+        def tell(row: dict[str, float]) -> None:
+            bar.on_epoch(row)
+            on_epoch(loop.judged, row)
+
         loop = Loop(
             network,
             objective,
             source,
             training,
             fabric,
-            task.config.seed,
-            checkpoint=task.folder / checkpoint,
+            seed,
+            checkpoint=checkpoint,
             checkpoint_seconds=machine.checkpoint_seconds,
-            identity=f"{task.identity}{title}",
+            identity=identity,
             stop=stop,
-            on_epoch=bar.on_epoch,
+            on_epoch=tell,
             on_step=bar.on_step,
         )
         loop.run()
     return loop
 
 
-def _fabric(machine: MachineConfig) -> Fabric:
+def make_fabric(machine: MachineConfig) -> Fabric:
+    """What moves a training to its device and precision."""
     from lightning.fabric import Fabric
 
     # It announces its precision on every start; the configuration tells it.

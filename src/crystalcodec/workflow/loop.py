@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from crystalcodec.workflow.checkpoints import CheckpointError, load_state, save_state
 from crystalcodec.workflow.config import TrainingConfig
-from crystalcodec.workflow.samples import Batch, Samples, Source
+from crystalcodec.workflow.samples import Batch, Batches, Source
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -151,7 +151,7 @@ class Loop:
         self._finish()
         return self.history
 
-    def _take_step(self, wrapped: Any, optimiser: Any, samples: Samples, index: Tensor) -> None:
+    def _take_step(self, wrapped: Any, optimiser: Any, samples: Batches, index: Tensor) -> None:
         rate = self.config.learning_rate * learning_rate_factor(
             self.config, self._step, self._total
         )
@@ -173,7 +173,7 @@ class Loop:
             _move_towards(self._average, self.network, 1 - decay)
         cycles = self.config.snapshots
         if cycles and self._step in _cycle_ends(cycles, self._total):
-            self.snapshots.append(_copied(self._judged))
+            self.snapshots.append(_copied(self.judged))
 
     def _end_epoch(self) -> None:
         loss = self._mean_loss()
@@ -187,7 +187,7 @@ class Loop:
         self._loss_sum.zero_()
         last = self._epoch == self.config.epochs
         if last or self._epoch % self.config.validate_every == 0:
-            network = self._judged
+            network = self.judged
             network.eval()
             with torch.no_grad():
                 figures = self.objective.validate(network)
@@ -210,7 +210,7 @@ class Loop:
         return mean
 
     @property
-    def _judged(self) -> nn.Module:
+    def judged(self) -> nn.Module:
         """The network whose predictions count: the averaged one where there is one."""
         return self.network if self._average is None else self._average
 
@@ -219,7 +219,7 @@ class Loop:
         return bool(patience and best and self._epoch - best["epoch"] >= patience)
 
     def _finish(self) -> None:
-        weights = self._best["weights"] if self._best else self._judged.state_dict()
+        weights = self._best["weights"] if self._best else self.judged.state_dict()
         self.network.load_state_dict(weights)
         self.network.eval()
 

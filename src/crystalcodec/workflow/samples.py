@@ -21,6 +21,7 @@ from crystalcodec.workflow.config import ConfigError
 __all__ = [
     "AugmentedCrystals",
     "Batch",
+    "Batches",
     "Samples",
     "Source",
     "encode_samples",
@@ -74,6 +75,17 @@ class Samples:
         return chosen
 
 
+class Batches(Protocol):
+    """What batches can be taken from: :class:`Samples`, or what makes them when asked."""
+
+    @property
+    def n(self) -> int:
+        """Number of crystals."""
+
+    def batch(self, index: Tensor) -> dict[str, Tensor]:
+        """The crystals at these positions."""
+
+
 class Source(Protocol):
     """Where a training gets the samples of an epoch from."""
 
@@ -81,7 +93,7 @@ class Source(Protocol):
     def n(self) -> int:
         """Crystals in an epoch."""
 
-    def epoch(self, epoch: int) -> Samples:
+    def epoch(self, epoch: int) -> Batches:
         """The samples of that epoch: the same ones whenever it is asked for again."""
 
 

@@ -1,13 +1,9 @@
-"""Train a predictor: from a configuration to a finished run folder."""
+"""Train a predictor or a generator: from a configuration to a finished run folder."""
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +11,11 @@ import numpy as np
 import torch
 
 from crystalcodec.failures import count_reasons
-from crystalcodec.io.whole import whole_file
 from crystalcodec.models.base import Predictor, all_parameters, count_parameters
 from crystalcodec.models.scaling import Scaling, fit_scaling
 from crystalcodec.representations.base import Representation
 from crystalcodec.representations.storage import representation_from
-from crystalcodec.workflow.checkpoints import FORMAT
-from crystalcodec.workflow.config import ConfigError, RunConfig
+from crystalcodec.workflow.config import RunConfig
 from crystalcodec.workflow.crossfitting import (
     check_folds,
     input_columns,
@@ -32,23 +26,30 @@ from crystalcodec.workflow.crossfitting import (
 )
 from crystalcodec.workflow.ensembles import Ensemble, save_snapshots, with_weights
 from crystalcodec.workflow.fitting import Task, fit
+from crystalcodec.workflow.generating.runs import GeneratorRun
+from crystalcodec.workflow.generating.training import train_generator
 from crystalcodec.workflow.input_network import InputNetwork, build_network
 from crystalcodec.workflow.loop import Row
 from crystalcodec.workflow.prediction import outputs_of
 from crystalcodec.workflow.results import write_results
 from crystalcodec.workflow.runs import (
     CHECKPOINT,
-    RECORD,
     Run,
     claim,
     digest,
     identity,
     open_run,
     save_model,
-    write_json,
 )
 from crystalcodec.workflow.samples import ragged_arrays, redescribe, split_share
 from crystalcodec.workflow.splits import Labelled, label, load_splits
+from crystalcodec.workflow.starting import (
+    check_machine,
+    fixed_threads,
+    provenance,
+    start_folder,
+    torch_device,
+)
 from crystalcodec.workflow.targets import (
     Target,
     TargetError,
@@ -59,7 +60,7 @@ from crystalcodec.workflow.targets import (
 from crystalcodec.workflow.trials import fit_targets, try_transforms
 from crystalcodec.workflow.trust import write_seeds_trust
 
-__all__ = ["train", "train_seeds"]
+__all__ = ["train", "train_predictor", "train_seeds"]
 
 
 def train(
@@ -69,8 +70,10 @@ def train(
     progress: bool | None = None,
     command: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Run:
+) -> Run | GeneratorRun:
     """Train and write a run folder; a run that was interrupted goes on where it stopped.
+
+    What is trained is a predictor or a generator, as the name of the model says.
 
     Parameters
     ----------
@@ -97,12 +100,26 @@ def train(
     KeyboardInterrupt
         Interrupted; the state is saved.
     """
+    if config.generates:
+        return train_generator(config, folder, progress=progress, command=command, say=say)
+    return train_predictor(config, folder, progress=progress, command=command, say=say)
+
+
+def train_predictor(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    progress: bool | None = None,
+    command: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Run:
+    """Train a predictor; parameters and errors are those of :func:`train`."""
     folder = Path(folder)
-    _check_machine(config)
+    check_machine(config)
     representation = representation_from(config.representation.model_dump())
     for entry in config.augmentation.names:
         split_share(entry)
-    inputs = open_inputs(config.inputs, folder, _device(config))
+    inputs = open_inputs(config.inputs, folder, torch_device(config))
     columns = dict.fromkeys([*config.columns, *input_columns(config.inputs, inputs)])
     datasets, units = load_splits(config.data, list(columns))
     check_folds(config.inputs, inputs, datasets)
@@ -115,7 +132,7 @@ def train(
         say(f"going on with the run in {folder}")
     if representation.needs_fit:
         representation = representation.fit(datasets["train"].crystals)
-    with _fixed_threads(config.machine.threads), torch.random.fork_rng():
+    with fixed_threads(config.machine.threads), torch.random.fork_rng():
         data = {
             name: label(part, config.columns, representation, name, inputs)
             for name, part in datasets.items()
@@ -132,13 +149,13 @@ def train(
         scaling = _fit_scaling(config, representation, data["train"], network)
         task = Task(folder, config, representation, scaling, data, digest(wanted), progress, say)
         record = {
-            **_provenance(command),
+            **provenance(command),
             "status": "training",
             "identity": wanted,
             **_described(task, network),
             "transform_trials": (found or {}).get("transform_trials", {}),
         }
-        _start(folder, config, record)
+        start_folder(folder, config, record)
         keep_inputs(inputs, folder)
         if inputs and config.inputs.folds:
             given = out_of_sample(task, inputs, datasets)
@@ -151,17 +168,17 @@ def train(
 
 def train_seeds(
     config: RunConfig, folder: str | Path, seeds: Sequence[int], **options: Any
-) -> list[Run]:
+) -> list[Any]:
     """The same run once for each seed, in ``seed-0``, ``seed-1`` ... of a folder.
 
-    The folder is a model, too: their mean, whose intervals are calibrated at the end. ``options``
-    and errors are those of :func:`train`.
+    The folder of predictors is a model, too: their mean, whose intervals are calibrated at the
+    end. ``options`` and errors are those of :func:`train`.
     """
-    runs = [
+    runs: list[Any] = [
         train(config.model_copy(update={"seed": seed}), Path(folder) / f"seed-{seed}", **options)
         for seed in dict.fromkeys(seeds)
     ]
-    if len(runs) > 1:
+    if len(runs) > 1 and not config.generates:
         write_seeds_trust(Ensemble(Path(folder), tuple(runs)))
     return runs
 
@@ -224,17 +241,6 @@ def _described(task: Task, network: Predictor) -> dict[str, Any]:
         "n_parameters": count_parameters(network),
         "data": {name: part.describe() for name, part in task.data.items()},
     }
-
-
-def _start(folder: Path, config: RunConfig, record: Mapping[str, Any]) -> None:
-    """The folder with its record and configuration, from which on it is this run's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # Temporary files that a killed run left; only this run writes in its folder.
-    for path in folder.glob(".????????.*"):
-        path.unlink(missing_ok=True)
-    write_json(folder / RECORD, record)
-    with whole_file(folder / "config.toml") as partial:
-        Path(partial).write_text(config.to_toml(), encoding="utf-8")
 
 
 def _check_validation(targets: Sequence[Target], part: Labelled) -> None:
@@ -304,21 +310,6 @@ def _fit_scaling(
     )
 
 
-def _check_machine(config: RunConfig) -> None:
-    device = config.machine.device
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device, True):
-        raise ConfigError(f"machine.device is {device!r}, torch sees none: use 'auto' or 'cpu'")
-    if config.machine.precision == "16-mixed" and device != "cuda" and not there["cuda"]:
-        raise ConfigError("machine.precision '16-mixed' needs a CUDA device: use 'bf16-mixed'")
-
-
-def _device(config: RunConfig) -> str:
-    """Where the runs that give inputs work: on a CUDA device where this one does."""
-    wanted = config.machine.device
-    return "cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
-
-
 def _left_out(data: Mapping[str, Labelled], config: RunConfig) -> list[str]:
     """What a user should know of the data: rows that are not used, and why."""
     lines = []
@@ -333,26 +324,3 @@ def _left_out(data: Mapping[str, Labelled], config: RunConfig) -> list[str]:
             if zeros and target.kind == "value":
                 lines.append(f"train: {zeros} crystals whose {target.column} is 0 are in no loss")
     return lines
-
-
-def _provenance(command: Sequence[str] | None) -> dict[str, Any]:
-    """Format, versions and command, for the record of a run."""
-    packages = ("crystalcodec", "numpy", "torch", "lightning", "safetensors")
-    versions = {
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "platform": platform.platform(),
-    }
-    command = list(sys.argv if command is None else command)
-    return {"format": FORMAT, "versions": versions, "command": command}
-
-
-@contextmanager
-def _fixed_threads(threads: int) -> Iterator[None]:
-    """Torch with this many threads; with another number a sum may round differently."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Generators: networks that learn the distribution of a representation's arrays."""

@@ -1,0 +1,1 @@
+"""Train generators, sample them, and turn what they make into crystals."""
