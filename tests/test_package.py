@@ -31,6 +31,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 COMMANDS = """
     data train predict evaluate encode decode show slices invariance similar map benchmark
+    generate
 """.split()
 
 

@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from crystalcodec.representations.unit_graph import UnitGraph
     from crystalcodec.representations.xtal2png import Xtal2PNG
     from crystalcodec.sklearn import CrystalEncoder
+    from crystalcodec.workflow.generating.generation import generate
     from crystalcodec.workflow.pretrained import predict
 
 _HOMES: Final = {
     "Crystals": "crystals",
     "Failure": "failures",
     "Dataset": "data",
+    "generate": "workflow.generating.generation",
     "predict": "workflow.pretrained",
     "prototypes": "data",
     "augment": "data.augmentation",
@@ -159,6 +161,7 @@ __all__ = [
     "augment",
     "from_ase",
     "from_pymatgen",
+    "generate",
     "load_encoded",
     "predict",
     "prototypes",

@@ -13,7 +13,17 @@ from typing import Any, Final
 
 from crystalcodec.io.whole import whole_file
 
-__all__ = ["Card", "Gallery", "TableRow", "write_judge_report"]
+__all__ = [
+    "Card",
+    "Gallery",
+    "TableRow",
+    "escaped",
+    "html_card",
+    "html_figure",
+    "html_table",
+    "write_judge_report",
+    "write_page",
+]
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; max-width: 76rem; margin: 2rem auto;
@@ -133,30 +143,35 @@ def write_judge_report(
     kind = document.get("kind", "crystals")
     title = str(document.get("title") or "Generated crystals")
     body = [
-        f"<h1>{_text(title)}</h1>",
-        f"<p class=lead>{_text(_lead(document))}</p>",
+        f"<h1>{escaped(title)}</h1>",
+        f"<p class=lead>{escaped(_lead(document))}</p>",
         "<h2>What is left of the attempts</h2>",
         "<p>Each stage counts the attempts that passed it and all before it.</p>",
-        _figure("", funnel, "long"),
+        html_figure("", funnel, "long"),
         _reasons(document["failures"], kind),
-        *(_figure(*one, "long") for one in (strips or {}).items()),
+        *(html_figure(*one, "long") for one in (strips or {}).items()),
         "<h2>Figures</h2>",
         _explained(document, baselines),
         _figures_table(rows, baselines),
-        f"<p>{_text(remark)}</p>" if any("*" in _intervals(row) for row in rows) else "",
+        f"<p>{escaped(remark)}</p>" if any("*" in _intervals(row) for row in rows) else "",
         _left_out(document["left_out"]),
         *_crystals(gallery),
         *_spread(histograms),
         "<h2>Definitions</h2>",
-        f"<p>Intervals: {_text(document['interval'].get('definition', ''))}</p>",
+        f"<p>Intervals: {escaped(document['interval'].get('definition', ''))}</p>",
         _definitions(rows),
         "<h2>Data, versions, command</h2>",
         _data(document),
     ]
+    write_page(path, title, body)
+
+
+def write_page(path: str | Path, title: str, body: Sequence[str]) -> None:
+    """Write an HTML page of these parts, whole or not at all."""
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{_text(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escaped(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
         + "\n</body></html>\n"
     )
@@ -189,7 +204,7 @@ def _reasons(failures: Mapping[str, int], kind: str) -> str:
     if not failures:
         return f"<p>Every attempt gave a {one}.</p>"
     rows = [[reason, f"{count:,}"] for reason, count in failures.items()]
-    return f"<p>Attempts that gave no {one}:</p>" + _table(["reason", "attempts"], rows)
+    return f"<p>Attempts that gave no {one}:</p>" + html_table(["reason", "attempts"], rows)
 
 
 def _explained(document: Mapping[str, Any], baselines: Mapping[str, str]) -> str:
@@ -199,8 +214,10 @@ def _explained(document: Mapping[str, Any], baselines: Mapping[str, str]) -> str
         f"{interval['n_resamples']} samples of the attempts with replacement. "
         f"{_COUNTED[document.get('kind', 'crystals')]} Arrows: which way is better."
     )
-    notes = "".join(f"<li>{_text(name)}: {_text(note)}</li>" for name, note in baselines.items())
-    return f"<p>{_text(told)}</p>" + (f"<p>Beside it:</p><ul>{notes}</ul>" if notes else "")
+    notes = "".join(
+        f"<li>{escaped(name)}: {escaped(note)}</li>" for name, note in baselines.items()
+    )
+    return f"<p>{escaped(told)}</p>" + (f"<p>Beside it:</p><ul>{notes}</ul>" if notes else "")
 
 
 def _figures_table(rows: Sequence[TableRow], baselines: Mapping[str, str]) -> str:
@@ -210,15 +227,15 @@ def _figures_table(rows: Sequence[TableRow], baselines: Mapping[str, str]) -> st
     for row in rows:
         if row.family != family:
             family = row.family
-            lines.append(f"<tr class=family><td colspan={len(heads)}>{_text(family)}</td></tr>")
+            lines.append(f"<tr class=family><td colspan={len(heads)}>{escaped(family)}</td></tr>")
         arrow = {"higher": "↑", "lower": "↓"}.get(row.better, "")
         why = "; ".join(f"{count:,} {reason}" for reason, count in row.failures.items())
         cells = [
-            f'<td class=text title="{_text(row.definition)}">{_text(_words(row.name))}</td>',
+            f'<td class=text title="{escaped(row.definition)}">{escaped(_words(row.name))}</td>',
             f"<td>{arrow}</td>",
             f"<td class=own>{_with_interval(row.value, row.interval)}</td>",
-            f"<td>{_text(row.n)}</td>",
-            f'<td title="{_text(why)}">{sum(row.failures.values()):,}</td>',
+            f"<td>{escaped(row.n)}</td>",
+            f'<td title="{escaped(why)}">{sum(row.failures.values()):,}</td>',
             *(
                 f"<td class=quiet>{_with_interval(value, interval)}</td>"
                 for value, interval in zip(row.baselines, row.intervals, strict=True)
@@ -233,50 +250,53 @@ def _intervals(row: TableRow) -> str:
 
 
 def _head(text: str, column: int) -> str:
-    return f"<th{' class=text' if column == 0 else ''}>{_text(text)}</th>"
+    return f"<th{' class=text' if column == 0 else ''}>{escaped(text)}</th>"
 
 
 def _with_interval(value: str, interval: str) -> str:
-    return _text(value) + (f"<small>({_text(interval)})</small>" if interval else "")
+    return escaped(value) + (f"<small>({escaped(interval)})</small>" if interval else "")
 
 
 def _left_out(left_out: Mapping[str, str]) -> str:
     if not left_out:
         return ""
-    lines = "".join(f"<li>{_text(name)}: {_text(why)}</li>" for name, why in left_out.items())
+    lines = "".join(f"<li>{escaped(name)}: {escaped(why)}</li>" for name, why in left_out.items())
     return f"<p>Not measured:</p><ul>{lines}</ul>"
 
 
 def _crystals(gallery: Gallery | None) -> list[str]:
     if gallery is None:
         return []
-    parts = ["<h2>The best and the worst crystals</h2>", f"<p>{_text(gallery.told)}</p>"]
+    parts = ["<h2>The best and the worst crystals</h2>", f"<p>{escaped(gallery.told)}</p>"]
     for title, cards in (("Best", gallery.best), ("Worst", gallery.worst)):
-        parts.append(f"<h3>{title}</h3><div class=cards>{''.join(map(_card, cards))}</div>")
+        parts.append(f"<h3>{title}</h3><div class=cards>{''.join(map(html_card, cards))}</div>")
     return parts
 
 
-def _card(card: Card) -> str:
+def html_card(card: Card) -> str:
+    """A crystal with its picture; several stand side by side in ``<div class=cards>``."""
     if card.png is None:
         picture = "<div class=none>too many sites to draw</div>"
     else:
-        picture = f'<img alt="{_text(card.title)}" src="data:image/png;base64,{_coded(card.png)}">'
-    lines = "<br>".join(map(_text, card.lines))
-    return f"<div class=card>{picture}<b>{_text(card.title)}</b><br>{lines}</div>"
+        picture = (
+            f'<img alt="{escaped(card.title)}" src="data:image/png;base64,{_coded(card.png)}">'
+        )
+    lines = "<br>".join(map(escaped, card.lines))
+    return f"<div class=card>{picture}<b>{escaped(card.title)}</b><br>{lines}</div>"
 
 
 def _spread(histograms: Mapping[str, Path]) -> list[str]:
     if not histograms:
         return []
-    return ["<h2>How values spread</h2>", *(_figure(*one) for one in histograms.items())]
+    return ["<h2>How values spread</h2>", *(html_figure(*one) for one in histograms.items())]
 
 
 def _definitions(rows: Sequence[TableRow]) -> str:
     items = []
     for row in rows:
         why = "; ".join(f"{count:,} {reason}" for reason, count in row.failures.items())
-        told = _text(row.definition) + (f" Failures: {_text(why)}." if why else "")
-        items.append(f"<dt>{_text(row.family)}: {_text(_words(row.name))}</dt><dd>{told}</dd>")
+        told = escaped(row.definition) + (f" Failures: {escaped(why)}." if why else "")
+        items.append(f"<dt>{escaped(row.family)}: {escaped(_words(row.name))}</dt><dd>{told}</dd>")
     return f"<dl>{''.join(items)}</dl>"
 
 
@@ -298,35 +318,38 @@ def _data(document: Mapping[str, Any]) -> str:
         for name, label in names.items()
         if name in document
     ]
-    told = [_table(["", "files", "n", "content hash"], rows, texts=2)]
+    told = [html_table(["", "files", "n", "content hash"], rows, texts=2)]
     for name, label in names.items():
         notes = document.get(name, {}).get("notes", ())
-        told += [f"<p>{_text(f'{label}: {note}')}</p>" for note in notes]
+        told += [f"<p>{escaped(f'{label}: {note}')}</p>" for note in notes]
     for name in ("relaxed", "hull"):
         if name in document:
             about = json.dumps(document[name], ensure_ascii=False, default=str)
-            told.append(f"<p>{name.capitalize()}: {_text(about)}</p>")
+            told.append(f"<p>{name.capitalize()}: {escaped(about)}</p>")
     versions = ", ".join(f"{name} {one}" for name, one in document["versions"].items())
-    told.append(f"<p>Seed {document['seed']}; {_text(versions)}</p>")
+    told.append(f"<p>Seed {document['seed']}; {escaped(versions)}</p>")
     if document.get("command"):
-        told.append(f"<pre>{_text(shlex.join(document['command']))}</pre>")
+        told.append(f"<pre>{escaped(shlex.join(document['command']))}</pre>")
     return "".join(told)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+    """A table whose first ``texts`` columns are words and the others numbers."""
+
     def cell(tag: str, i: int, text: str) -> str:
-        return f"<{tag}{' class=text' if i < texts else ''}>{_text(text)}</{tag}>"
+        return f"<{tag}{' class=text' if i < texts else ''}>{escaped(text)}</{tag}>"
 
     head = "".join(cell("th", i, one) for i, one in enumerate(heads))
     lines = ("".join(cell("td", i, one) for i, one in enumerate(row)) for row in rows)
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _figure(caption: str, path: Path, kind: str = "") -> str:
-    content = _coded(path.read_bytes())
+def html_figure(caption: str, path: Path, kind: str = "") -> str:
+    """A PNG file inside of the page; ``long`` for a wide one."""
+    content, told = _coded(path.read_bytes()), escaped(caption)
     return (
-        f'<figure class="{kind}"><img alt="{_text(caption)}" src="data:image/png;base64,{content}">'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
+        f'<figure class="{kind}"><img alt="{told}" src="data:image/png;base64,{content}">'
+        f"<figcaption>{told}</figcaption></figure>"
     )
 
 
@@ -338,5 +361,6 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _text(value: Any) -> str:
+def escaped(value: Any) -> str:
+    """Text as HTML has it."""
     return html.escape(str(value))

@@ -21,6 +21,7 @@ __all__ = [
     "MODELS",
     "POTENTIALS",
     "PRETRAINED",
+    "PRETRAINED_GENERATORS",
     "REPRESENTATIONS",
     "SOURCES",
     "MissingExtraError",
@@ -88,7 +89,15 @@ MODELS: Final[Mapping[str, str]] = {
     "site_attention": "crystalcodec.models.site_attention:SiteAttention",
 }
 
-GENERATORS: Final[Mapping[str, str]] = {}
+GENERATORS: Final[Mapping[str, str]] = {
+    "diffusion": "crystalcodec.generators.diffusion:Diffusion",
+    "ircr_vae": "crystalcodec.generators.ircr_vae:IRCRVAE",
+    "site_codec": "crystalcodec.generators.site_codec:SiteCodec",
+    "density_vae": "crystalcodec.generators.density_vae:DensityVAE",
+    "site_diffusion": "crystalcodec.generators.site_diffusion:SiteDiffusion",
+    "slice_cascade": "crystalcodec.generators.slice_cascade:SliceCascade",
+    "wgan": "crystalcodec.generators.wgan:WGAN",
+}
 
 AUGMENTATIONS: Final[Mapping[str, str]] = {
     "permute_sites": "crystalcodec.data.augmentation:permute_sites",
@@ -109,6 +118,10 @@ PRETRAINED: Final[Mapping[str, str]] = {
     "magnetization": "materials_project",
 }
 """Properties that the package predicts, and the folder of ``pretrained/`` that holds the model."""
+
+PRETRAINED_GENERATORS: Final[Mapping[str, str]] = {}
+"""Generators of the package and their folders in ``pretrained/generators``; the first is taken
+where none is named."""
 
 SOURCES: Final[Mapping[str, str]] = {}
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
+from crystalcodec import registry
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
+from crystalcodec.generators.base import Generator
+from crystalcodec.generators.conditions import ConditionEmbedding
+from crystalcodec.models.base import fixed_arrays
 from crystalcodec.workflow import RunConfig, train
 
 ELEMENTS = np.array([3, 8, 9, 11, 12, 16, 17, 19, 20, 35])
@@ -69,3 +77,56 @@ def run(tmp_path_factory, made_dataset):
         }
     )
     return train(config, folder / "run", command=["crystalcodec", "train"])
+
+
+class Copier(Generator):
+    """Its samples are the first training crystals, in turn; some of each batch are broken."""
+
+    name = "copier"
+    own_conditions = frozenset({"formula", "elements"})
+    kept = 8
+
+    def __init__(self, representation, conditions, *, width: int = 4):
+        super().__init__(representation, conditions)
+        ((self.array, shape),) = fixed_arrays(representation)[0].items()
+        self.mean = torch.nn.Parameter(torch.zeros(shape))
+        self.embedding = ConditionEmbedding(conditions, width)
+        self.told = torch.nn.Linear(width, 1)
+        self.register_buffer("known", torch.zeros(self.kept, *shape))
+
+    @classmethod
+    def fits(cls, representation):
+        shapes, reason = fixed_arrays(representation)
+        return reason or (None if len(shapes) == 1 else "it has several arrays; wanted one")
+
+    def prepare(self, crystals, arrays):
+        self.known.copy_(arrays[self.array][: self.kept])
+
+    def forward(self, batch):
+        array = batch[self.array]
+        shift = self.told(self.embedding(batch, len(array)))
+        noise = torch.randn_like(array) * 0.01
+        return (array + noise - self.mean - shift.view(-1, *[1] * (array.ndim - 1))).square().mean()
+
+    def sample(self, n, wanted, random, *, broken: int = 0, blur: float = 0.0):
+        noise = torch.randn(n, *self.mean.shape, generator=random)
+        made = self.known[torch.arange(n) % self.kept] + blur * noise
+        made[:broken] = torch.nan
+        return {self.array: made}
+
+
+@pytest.fixture
+def copier(monkeypatch):
+    """The class; the registry holds it during the test."""
+    monkeypatch.setitem(sys.modules, "copier_generator", SimpleNamespace(Copier=Copier))
+    monkeypatch.setitem(registry.GENERATORS, "copier", "copier_generator:Copier")
+    return Copier
+
+
+@pytest.fixture
+def generator_values(values, copier):
+    """The configuration of a run of the copier on the same datasets."""
+    del values["target"]
+    values["model"] = {"name": "copier"}
+    values["training"] = {"epochs": 3, "batch_size": 64, "learning_rate": 0.01}
+    return values

@@ -14,9 +14,11 @@ from crystalcodec.cli import (
     benchmark,
     data,
     encode,
+    generate,
     hull,
     invariance,
     judge,
+    latent,
     maps,
     relax,
     similar,
@@ -47,9 +49,11 @@ app.command()(train.train)
 app.command()(train.predict)
 app.command()(train.evaluate)
 app.command()(benchmark.benchmark)
+app.command()(generate.generate)
 app.command()(relax.relax)
 app.add_typer(hull.app, name="hull", help="Convex hulls by a potential: build, info, show.")
 app.command()(judge.judge)
+app.add_typer(latent.app, name="latent", help="Codes: map, interpolate, perturb, graph.")
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ import typer
 from crystalcodec.cli.encode import Format, Sources, StructureColumn
 from crystalcodec.registry import FAMILIES, PRETRAINED
 
-__all__ = ["judge"]
+__all__ = ["activity_bar", "judge"]
 
 _POTENTIAL = "chgnet-0.3.0"
 
@@ -177,7 +177,7 @@ def judge(
     beside = baselines is not False
     kept = cache or out / "cache"
     try:
-        with _bar(quiet) as progress:
+        with activity_bar(quiet) as progress:
             stable = _stability(
                 given.attempts.crystals,
                 hull=hull,
@@ -248,7 +248,7 @@ def _judge_pictures(
     for line in () if quiet else told:
         print(line, file=sys.stderr, flush=True)
     try:
-        with _bar(quiet) as progress:
+        with activity_bar(quiet) as progress:
             made = judge_pictures(
                 pictures,
                 real,
@@ -323,7 +323,9 @@ def _stability(
 
 
 @contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def activity_bar(
+    quiet: bool, what: str = "judging"
+) -> Iterator[Callable[[str, int, int], None] | None]:
     """A bar that says what is done now; nothing in a pipe."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -334,7 +336,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("judging", total=None)
+        task = bar.add_task(what, total=None)
 
         def show(name: str, done: int, total: int) -> None:
             told = name if len(name) < 50 else f"{name[:47]}..."

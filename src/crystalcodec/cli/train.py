@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["evaluate", "predict", "train"]
+__all__ = ["evaluate", "predict", "train", "value_of"]
 
 # Which key of the configuration each flag sets.
 _KEYS = {
@@ -29,6 +29,8 @@ _KEYS = {
     "inputs": "inputs.runs",
     "input_folds": "inputs.folds",
     "input_width": "inputs.width",
+    "condition_values": "conditions.values",
+    "condition_crystal": "conditions.crystal",
     "representation": "representation.name",
     "model": "model.name",
     "scaling": "scaling.kind",
@@ -40,6 +42,7 @@ _KEYS = {
     "optimiser": "training.optimiser",
     "learning_rate": "training.learning_rate",
     "weight_decay": "training.weight_decay",
+    "beta1": "training.beta1",
     "beta2": "training.beta2",
     "schedule": "training.schedule",
     "warmup": "training.warmup",
@@ -101,8 +104,15 @@ def train(
     input_width: Annotated[
         int | None, typer.Option(help="Values that describe a crystal beside the inputs.")
     ] = None,
+    condition_values: Annotated[
+        str | None, typer.Option(help="Columns that a generator is told: band_gap,density.")
+    ] = None,
+    condition_crystal: Annotated[
+        str | None,
+        typer.Option(help="What it is told of crystals: composition,elements,space_group."),
+    ] = None,
     representation: Annotated[str | None, typer.Option(help="Name of a representation.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name of a model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a model, or of a generator.")] = None,
     scaling: Annotated[str | None, typer.Option(help="none, minmax or standardise.")] = None,
     scaling_per: Annotated[str | None, typer.Option(help="entry, row or array.")] = None,
     augment: Annotated[
@@ -116,6 +126,7 @@ def train(
     optimiser: Annotated[str | None, typer.Option(help="adam or adamw.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="On matrices alone.")] = None,
+    beta1: Annotated[float | None, typer.Option(help="Adam's memory of slopes.")] = None,
     beta2: Annotated[float | None, typer.Option(help="Adam's memory of squared slopes.")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or cosine.")] = None,
     warmup: Annotated[float | None, typer.Option(help="Part of all steps that rises.")] = None,
@@ -314,16 +325,16 @@ def _overrides(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Flags and ``--set`` assignments as nested values."""
     nested: dict[str, Any] = {}
     for flag, value in given.items():
-        if flag == "inputs":
+        if flag in ("inputs", "condition_values", "condition_crystal"):
             value = [part for part in value.split(",") if part]
         elif flag in ("augment", "fractions"):
-            value = [_value(part) for part in value.split(",") if part]
+            value = [value_of(part) for part in value.split(",") if part]
         _put(nested, _KEYS[flag], value)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise typer.BadParameter(f"--set {assignment!r}: wanted key=value")
-        _put(nested, key.strip(), _value(text.strip()))
+        _put(nested, key.strip(), value_of(text.strip()))
     return nested
 
 
@@ -346,7 +357,7 @@ def _with_targets(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str
     return {**values, "target": [described.get(name, {"column": name}) for name in wanted]}
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A number, list or truth value as TOML writes it, otherwise the text itself."""
     import tomllib
 

@@ -91,11 +91,14 @@ def parse_formula(formula: str) -> dict[int, int]:
     """
     from pymatgen.core import Composition
 
+    amounts: dict[int, float] = {}
     try:
-        amounts = {e.Z: n for e, n in Composition(formula, strict=True).items()}
-    except (ValueError, AttributeError, KeyError) as error:
+        for element, amount in Composition(formula, strict=True).items():
+            # Deuterium has a symbol of its own and the number of hydrogen.
+            amounts[element.Z] = amounts.get(element.Z, 0) + amount
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ConditionError(f"formula {formula!r}: {error}; wanted such as TiO2") from None
-    if not amounts or any(n != round(n) or n < 1 for n in amounts.values()):
+    if not amounts or any(not n < 1e9 or n != round(n) or n < 1 for n in amounts.values()):
         raise ConditionError(
             f"formula {formula!r}: wanted whole numbers of atoms of at least one element"
         )
@@ -201,9 +204,16 @@ class Conditions:
         Raises
         ------
         ConditionError
-            An unknown kind; a column without two different values.
+            An unknown kind, one that is there twice or is called like a column; a column without
+            two different values.
         """
         entries = []
+        names = [*kinds, *columns]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ConditionError(
+                f"the condition {', '.join(repeated)} is there twice: wanted each name once, and "
+                "no property column called like a kind"
+            )
         for kind in kinds:
             if kind not in CRYSTAL_KINDS:
                 raise ConditionError(
@@ -290,12 +300,17 @@ class Conditions:
             if not np.isfinite(value):
                 raise ConditionError(f"{name} = {value}: wanted a number")
 
-    def far(self, wanted: Wanted) -> list[str]:
-        """A sentence for each wanted value that is outside of what training data held."""
+    def far(self, wanted: Wanted, deviations: float = 0.0) -> list[str]:
+        """A sentence for each wanted value that is outside of what training data held.
+
+        By more than so many standard deviations of these data, where that is given.
+        """
         lines = []
         for entry in self.entries:
             value = wanted.values.get(entry.name)
-            if entry.kind == "value" and value is not None and not entry.low <= value <= entry.high:
+            beyond = deviations * entry.deviation
+            low, high = entry.low - beyond, entry.high + beyond
+            if entry.kind == "value" and value is not None and not low <= value <= high:
                 unit = f" {entry.unit}" if entry.unit else ""
                 lines.append(
                     f"{entry.name} = {value:g} is outside of the training data, {entry.low:g} to "

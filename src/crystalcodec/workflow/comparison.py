@@ -15,6 +15,7 @@ from crystalcodec.workflow.ensembles import Ensemble
 from crystalcodec.workflow.runs import (
     Run,
     RunError,
+    check_predicts,
     digest,
     finite,
     read_record,
@@ -161,6 +162,7 @@ def compare(runs: Sequence[Run | str | Path]) -> Comparison:
     targets: dict[Path, dict[tuple[str, str], None]] = {}
     for folder in dict.fromkeys(folders):
         record = read_record(folder)
+        check_predicts(folder, record)
         if record["status"] != "finished":
             raise RunError(f"the run in {folder} is not finished: run its train command again")
         try:

@@ -182,6 +182,7 @@ class TrainingConfig(_Section):
       ``warmup`` fraction of all steps, cosine down to nearly 0; Smith and Topin,
       arXiv 1708.07120); ``cosine`` (linear ``warmup``, then cosine to 0).
     - ``weight_decay`` leaves biases and normalisation alone.
+    - ``beta1``: the optimiser's memory of slopes; None for 0.9, low for adversarial networks.
     - ``huber_delta``: in the transformed target.
     - ``average``: decay of the exponential moving average of the weights, 0 for none.
     - ``patience``: epochs without a better validation error after which training stops and the
@@ -200,6 +201,7 @@ class TrainingConfig(_Section):
     optimiser: Literal["adam", "adamw"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
     schedule: Literal["constant", "one-cycle", "cosine"] = "cosine"
     warmup: Fraction = 0.1
@@ -270,7 +272,26 @@ class RunConfig(_Section):
                 f"{self.model.name!r} is a generator, which has no target and no inputs: property "
                 "columns that it is to be told go under [conditions] values"
             )
+        else:
+            self._check_of_a_generator()
         return self
+
+    def _check_of_a_generator(self) -> None:
+        """Raise ValueError for what would change nothing: a generator has ways of its own."""
+        usual = TrainingConfig()
+        unused = {
+            "[scaling]": self.scaling != ScalingConfig(),
+            "augmentation.copies": self.augmentation.copies > 0,
+            **{
+                f"training.{key}": getattr(self.training, key) != getattr(usual, key)
+                for key in ("loss", "huber_delta", "transform_epochs", "snapshots")
+            },
+        }
+        if given := [key for key, is_so in unused.items() if is_so]:
+            raise ValueError(
+                f"{self.model.name!r} is a generator, which scales its arrays and has a loss of "
+                f"its own: leave {', '.join(given)} out"
+            )
 
     @model_validator(mode="after")
     def _each_column_once(self) -> RunConfig:
@@ -378,8 +399,10 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{key!r} is missing: give it in the TOML file or as a flag"
     if error["type"] == "literal_error":
-        field = _section(location[:-1]).model_fields[location[-1]]
-        allowed = list(map(str, get_args(field.annotation)))
+        *above, name = [part for part in location if not isinstance(part, int)]
+        names = get_args(_section(tuple(above)).model_fields[name].annotation)
+        # Of a list of names each is one of these.
+        allowed = list(map(str, get_args(names[0]) or names))
         return f"{key!r} is {error['input']!r}{did_you_mean(str(error['input']), allowed)}"
     message = error["msg"].removeprefix("Value error, ")
     got = f" (got {error['input']!r})" if error["type"] != "value_error" else ""

@@ -338,7 +338,8 @@ def _optimiser(
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=fused)
+    beta1 = 0.9 if config.beta1 is None else config.beta1
+    return kind(groups, lr=config.learning_rate, betas=(beta1, config.beta2), fused=fused)
 
 
 @torch.no_grad()

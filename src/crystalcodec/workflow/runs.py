@@ -146,6 +146,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def check_predicts(folder: Path, record: Mapping[str, Any]) -> None:
+    """Raise RunError for a run of a generator, whose record has conditions and no target."""
+    if "conditions" in record:
+        raise RunError(
+            f"the run in {folder} is a generator's: `crystalcodec generate` takes it; wanted one "
+            "of a predictor"
+        )
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write JSON, whole or not at all; a number that is not finite becomes null."""
     with whole_file(path) as partial:
@@ -183,6 +192,7 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
     """
     folder = Path(folder)
     record = read_record(folder)
+    check_predicts(folder, record)
     if record.get("status") != "finished":
         raise RunError(
             f"the run in {folder} is not finished: the train command that began it goes on where "

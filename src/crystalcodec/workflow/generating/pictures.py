@@ -6,17 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from crystalcodec.generators.base import Generator
 from crystalcodec.io.whole import whole_file
 from crystalcodec.plots.results import learning_curve, save
 from crystalcodec.plots.samples import draw_samples
+from crystalcodec.workflow.config import TrainingConfig
 from crystalcodec.workflow.generating.sampling import sample_arrays
 from crystalcodec.workflow.runs import write_json
 
-__all__ = ["write_history", "write_sample_picture"]
+__all__ = ["is_pictured", "write_history", "write_sample_picture"]
 
 FOLDER: Final = "samples"
 _SHOWN: Final = 6
+_MOST: Final = 20  # pictures of a training: each takes a second or more
+
+
+def is_pictured(epoch: int, training: TrainingConfig) -> bool:
+    """Whether samples are drawn after this epoch, of those that end with a validation."""
+    before = epoch - training.validate_every
+    part, last = (max(0, one) * _MOST // training.epochs for one in (epoch, before))
+    return epoch == training.epochs or part > last
 
 
 def write_sample_picture(
@@ -27,11 +38,13 @@ def write_sample_picture(
     What goes wrong with a picture is said, and does not stop the training.
     """
     try:
-        sampled = sample_arrays(generator, _SHOWN, seed=seed)
-        crystals, reasons = sampled.of_each()
-        figure = draw_samples(
-            generator.representation, sampled.arrays, crystals, reasons, f"epoch {epoch}"
-        )
+        # Training goes on with the random numbers that it would have had without a picture.
+        with torch.random.fork_rng():
+            sampled = sample_arrays(generator, _SHOWN, seed=seed)
+            crystals, reasons = sampled.of_each()
+            figure = draw_samples(
+                generator.representation, sampled.arrays, crystals, reasons, f"epoch {epoch}"
+            )
         (folder / FOLDER).mkdir(exist_ok=True)
         with whole_file(folder / FOLDER / f"epoch-{epoch:05}.png") as partial:
             save(figure, partial)

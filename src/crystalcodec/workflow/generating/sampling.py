@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from crystalcodec.models.base import ModelError
 from crystalcodec.registry import did_you_mean
 from crystalcodec.representations.base import Decoded, InvertibleRepresentation
 
-__all__ = ["Sampled", "sample_arrays"]
+__all__ = ["Sampled", "iter_samples", "sample_arrays"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,35 +92,78 @@ def sample_arrays(
     ModelError
         A setting that it does not have; no samples asked for.
     """
-    wanted = wanted or Wanted()
-    settings = dict(settings or {})
-    if n < 1 or batch_size < 1:
-        raise ModelError(f"{n} samples in batches of {batch_size}: wanted at least 1 of each")
-    known = generator.sample_settings()
-    for name in settings:
-        if name not in known:
-            raise ModelError(
-                f"generator {generator.name!r} has no setting {name!r}{did_you_mean(name, known)}"
-            )
-    generator.check(wanted)
     began = time.perf_counter()
-    training = generator.training
-    generator.eval()
-    parts: list[dict[str, npt.NDArray[Any]]] = []
-    try:
-        for start in range(0, n, batch_size):
-            size = min(batch_size, n - start)
-            # A generator a batch, so that a batch does not depend on those before it.
-            random = torch.Generator().manual_seed((seed * 1_000_003 + start) % 2**63)
-            with torch.no_grad():
-                made = generator.sample(size, wanted, random, **settings)
-            parts.append({name: tensor.float().cpu().numpy() for name, tensor in made.items()})
-            progress(start + size)
-    finally:
-        generator.train(training)
+    parts = []
+    for part in iter_samples(
+        generator, n, wanted, seed=seed, batch_size=batch_size, settings=settings
+    ):
+        parts.append(part)
+        progress(sum(map(_length, parts)))
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     representation = generator.representation
     decoded = None
     if isinstance(representation, InvertibleRepresentation):
         decoded = representation.decode(arrays)
     return Sampled(arrays, decoded, time.perf_counter() - began)
+
+
+def iter_samples(
+    generator: Generator,
+    n: int,
+    wanted: Wanted | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 250,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """The arrays of :func:`sample_arrays`, a batch at a time, for more than fit into memory.
+
+    Each batch has random numbers of its own, so that it does not depend on those before it.
+    Parameters and errors are those of :func:`sample_arrays`; errors come at once.
+    """
+    wanted = wanted or Wanted()
+    if n < 1 or batch_size < 1:
+        raise ModelError(f"{n} samples in batches of {batch_size}: wanted at least 1 of each")
+    chosen = dict(settings or {})
+    _check_settings(generator, chosen)
+    generator.check(wanted)
+
+    def batches() -> Iterator[dict[str, npt.NDArray[Any]]]:
+        training = generator.training
+        generator.eval()
+        try:
+            for start in range(0, n, batch_size):
+                size = min(batch_size, n - start)
+                random = torch.Generator().manual_seed((seed * 1_000_003 + start) % 2**63)
+                with torch.no_grad():
+                    made = generator.sample(size, wanted, random, **chosen)
+                yield {name: tensor.float().cpu().numpy() for name, tensor in made.items()}
+        finally:
+            generator.train(training)
+
+    return batches()
+
+
+def _length(arrays: Mapping[str, npt.NDArray[Any]]) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _check_settings(generator: Generator, settings: Mapping[str, Any]) -> None:
+    """Raise ModelError for a setting that is not known, or of another kind than its default."""
+    known = generator.sample_settings()
+    for name, value in settings.items():
+        if name not in known:
+            raise ModelError(
+                f"generator {generator.name!r} has no setting {name!r}{did_you_mean(name, known)}"
+            )
+        default = known[name]
+        kinds: tuple[type, ...] = (type(default),)
+        if isinstance(default, float):
+            kinds = (int, float)
+        if not isinstance(default, bool | int | float | str):
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+            raise ModelError(
+                f"setting {name} of generator {generator.name!r} is {value!r}: wanted such as "
+                f"{default!r}"
+            )

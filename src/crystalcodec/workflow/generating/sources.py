@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.representations.base import Representation
+from crystalcodec.workflow.config import ConfigError
 from crystalcodec.workflow.samples import redescribe
 
 __all__ = ["ArraySource", "CrystalArrays"]
@@ -55,7 +56,7 @@ class CrystalArrays:
         encoded = self.representation.encode(self.crystals[index])
         if len(encoded) < len(index):
             first = encoded.failures[0]
-            raise ValueError(
+            raise ConfigError(
                 f"{len(encoded.failures)} crystals that could be encoded cannot after an "
                 f"augmentation, the first for {first.reason} ({first.detail}): leave it out"
             )

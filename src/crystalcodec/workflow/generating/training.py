@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from crystalcodec.data import Dataset
+from crystalcodec.elements import SYMBOLS
 from crystalcodec.failures import count_reasons
 from crystalcodec.generators.base import Generator, build_generator, generator_parameters
 from crystalcodec.generators.conditions import Conditions
 from crystalcodec.models.base import count_parameters
-from crystalcodec.representations.base import (
-    InvertibleRepresentation,
-    Representation,
-    held_crystals,
-)
+from crystalcodec.representations.base import Representation, held_crystals
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.config import ConfigError, RunConfig
 from crystalcodec.workflow.fitting import make_fabric, run_loop
-from crystalcodec.workflow.generating.pictures import write_history, write_sample_picture
+from crystalcodec.workflow.generating.pictures import (
+    is_pictured,
+    write_history,
+    write_sample_picture,
+)
 from crystalcodec.workflow.generating.runs import GeneratorRun, open_generator, save_generator
 from crystalcodec.workflow.generating.sources import ArraySource, CrystalArrays
 from crystalcodec.workflow.runs import CHECKPOINT, RECORD, claim, digest, identity, write_json
@@ -168,6 +169,7 @@ def _told(
         "n_used": len(held),
         "failures": count_reasons(failures),
         "content_hash": dataset.content_hash,
+        "elements": [SYMBOLS[number] for number in np.unique(held.numbers)],
     }
     values = {column: target_values(dataset, column, what)[index] for column in columns}
     return Told(held, values, record)
@@ -229,10 +231,11 @@ def _fit(
     objective = GeneratorObjective(validated, size, config.seed, fabric.autocast)
 
     def on_epoch(network: nn.Module, row: Mapping[str, float]) -> None:
+        epoch = int(row["epoch"])
         judged = any(key.startswith("validation_") for key in row)
-        if judged and isinstance(representation, InvertibleRepresentation):
+        if judged and is_pictured(epoch, config.training):
             assert isinstance(network, Generator)
-            write_sample_picture(folder, network, int(row["epoch"]), config.seed, say)
+            write_sample_picture(folder, network, epoch, config.seed, say)
 
     loop = run_loop(
         generator,

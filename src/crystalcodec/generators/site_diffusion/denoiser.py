@@ -1,0 +1,239 @@
+"""The network that tells noise from coordinates and cells, given the elements."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Pairs", "SiteDenoiser", "all_pairs", "centred_on_zero"]
+
+# High multiples, among them those of special positions, tell small shifts from none; each is
+# the product of its halves.
+_HARMONICS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+_SCALES: Final = (2.0, 6.0, 18.0, 54.0)  # the same for cells, in standard deviations
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Every site with every site of its crystal, itself included.
+
+    Parameters
+    ----------
+    receivers, senders : (n_pairs,)
+        Sites.
+    crystals : (n_pairs,)
+        The crystal of each pair.
+    """
+
+    receivers: Tensor
+    senders: Tensor
+    crystals: Tensor
+
+
+def all_pairs(counts: Tensor) -> Pairs:
+    """The pairs of crystals of so many sites each."""
+    starts = counts.cumsum(0) - counts
+    squares = counts * counts
+    crystals = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), squares)
+    place = torch.arange(len(crystals), device=counts.device)
+    place = place - (squares.cumsum(0) - squares)[crystals]
+    n, first = counts[crystals], starts[crystals]
+    one = torch.div(place, n, rounding_mode="floor")
+    return Pairs(first + one, first + place - one * n, crystals)
+
+
+def centred_on_zero(values: Tensor, crystals: Tensor, counts: Tensor) -> Tensor:
+    """(n_sites, 3) values less their mean over each crystal."""
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, crystals, values)
+    return values - (sums / counts[:, None]).index_select(0, crystals)
+
+
+class SiteDenoiser(nn.Module):
+    """Gated messages between all sites of a crystal; the same for any origin and order of sites.
+
+    The network sees of the coordinates only differences, as harmonics exp(2πi m (x_j - x_i)) of
+    each axis, and distances in the noisy cell, of the nearest image of each pair.
+    Layers as in ``models/site_attention``, with scale and shift from what is known of the whole
+    crystal: noise level, space group, conditions, noisy cell.
+
+    Parameters
+    ----------
+    width
+        Numbers a site carries.
+    messages
+        Numbers a pair tells in each layer.
+    layers
+        How many layers.
+    n_radial
+        Gaussians of distance that pairs see, up to ``radius``.
+    radius
+        Å.
+    """
+
+    centres: Tensor
+    waves: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        messages: int,
+        layers: int,
+        n_radial: int = 24,
+        radius: float = 8.0,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("centres", torch.linspace(0, radius, n_radial), persistent=False)
+        self.spacing = radius / (n_radial - 1)
+        n_features = 6 * len(_HARMONICS) + n_radial
+        self.elements = nn.Embedding(119, width)
+        nn.init.normal_(self.elements.weight, std=0.3)
+        self.cell = nn.Sequential(
+            nn.Linear(6 + 12 * len(_SCALES), width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.level = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
+        self.register_buffer("waves", torch.linspace(0.5, 8.0, 16) * math.pi, persistent=False)
+        self.layers = nn.ModuleList(_Layer(width, messages, n_features) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.receiver = nn.Linear(width, messages)
+        self.sender = nn.Linear(width, messages, bias=False)
+        self.pair = nn.Linear(n_features, messages, bias=False)
+        self.pull = nn.Linear(messages, 3)
+        self.push = nn.Linear(width, 3)
+        last_of_cell = nn.Linear(width, 6)
+        self.to_cell = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), last_of_cell)
+        for last in (self.pull, self.push, last_of_cell):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(
+        self,
+        numbers: Tensor,
+        crystals: Tensor,
+        pairs: Pairs,
+        coords: Tensor,
+        cells: Tensor,
+        level: Tensor,
+        known: Tensor,
+        lattices: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The noise in the coordinates, and the answer for the cells before preconditioning.
+
+        Parameters
+        ----------
+        numbers, crystals : (n_sites,)
+            Atomic number of each site, and its crystal.
+        pairs
+            Of :func:`all_pairs`.
+        coords : (n_sites, 3)
+            Noisy fractional coordinates; whole numbers make no difference.
+        cells : (n, 6)
+            Noisy cells, scaled to about unit size.
+        level : (n,)
+            What is told of the noise level.
+        known : (n, width)
+            Space group and conditions, embedded.
+        lattices : (n, 3, 3)
+            Cell vectors of the noisy cells, Å.
+
+        Returns
+        -------
+        noise : (n_sites, 3)
+            Their mean over each crystal is 0.
+        cells : (n, 6)
+        """
+        waves = level[:, None] * self.waves
+        fine = torch.cat([cells * scale for scale in _SCALES], dim=1)
+        seen_cells = torch.cat([cells, fine.sin(), fine.cos()], dim=1)
+        told = (
+            known + self.cell(seen_cells) + self.level(torch.cat([waves.sin(), waves.cos()], dim=1))
+        )
+        told = functional.silu(told)
+        features = self._features(coords, lattices, pairs)
+        counts = torch.bincount(crystals, minlength=len(cells)).clamp(min=1)
+        # Sums over sites of about the same size in small and in large cells.
+        share = counts.to(features.dtype).rsqrt()[pairs.crystals][:, None]
+        sites = self.elements(numbers)
+        for layer in self.layers:
+            sites = layer(sites, told, crystals, features, pairs, share)
+        sites = self.norm(sites)
+        seen = self.pair(features)
+        seen = seen + self.receiver(sites).index_select(0, pairs.receivers)
+        seen = seen + self.sender(sites).index_select(0, pairs.senders)
+        pulls = self.pull(functional.silu(seen)) * share
+        noise = self.push(sites).to(coords.dtype)
+        noise = noise.index_add(0, pairs.receivers, pulls.to(noise.dtype))
+        mean = sites.new_zeros(len(cells), self.width).index_add(0, crystals, sites)
+        mean = mean / counts[:, None]
+        centred = centred_on_zero(noise, crystals, counts)
+        return centred, self.to_cell(torch.cat([mean, told], dim=1))
+
+    def _features(self, coords: Tensor, lattices: Tensor, pairs: Pairs) -> Tensor:
+        """(n_pairs, n_features): harmonics of differences, and distances."""
+        apart = coords.index_select(0, pairs.senders) - coords.index_select(0, pairs.receivers)
+        apart = apart - apart.round()
+        angles = 2 * math.pi * apart
+        turn = torch.stack([angles.cos(), angles.sin()], dim=2)
+        powers = {1: turn}
+        for multiple in _HARMONICS[1:]:
+            powers[multiple] = _product(powers[multiple // 2], powers[multiple - multiple // 2])
+        vectors = (apart[:, :, None] * lattices.index_select(0, pairs.crystals)).sum(1)
+        distances = vectors.square().sum(1).clamp(min=1e-12).sqrt()
+        radial = (-0.5 * ((distances[:, None] - self.centres) / self.spacing).square()).exp()
+        harmonics = torch.cat([wave.flatten(1) for wave in powers.values()], dim=1)
+        return torch.cat([harmonics, radial], dim=1)
+
+
+class _Layer(nn.Module):
+    """One round of gated messages, and two dense layers on each site."""
+
+    def __init__(self, width: int, messages: int, n_features: int) -> None:
+        super().__init__()
+        self.before = nn.LayerNorm(width, elementwise_affine=False)
+        self.after = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = nn.Linear(width, 4 * width)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+        self.receiver = nn.Linear(width, 2 * messages)
+        self.sender = nn.Linear(width, 2 * messages, bias=False)
+        self.pair = nn.Linear(n_features, 2 * messages, bias=False)
+        self.told = nn.Linear(messages, width)
+        self.own = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(
+        self,
+        sites: Tensor,
+        told: Tensor,
+        crystals: Tensor,
+        features: Tensor,
+        pairs: Pairs,
+        share: Tensor,
+    ) -> Tensor:
+        """(n_sites, width), with what the others tell and what follows from it added."""
+        scale, shift, scale_own, shift_own = (
+            self.film(told).index_select(0, crystals).chunk(4, dim=1)
+        )
+        seen = self.before(sites) * (1 + scale) + shift
+        joined = self.pair(features)
+        joined = joined + self.receiver(seen).index_select(0, pairs.receivers)
+        joined = joined + self.sender(seen).index_select(0, pairs.senders)
+        gate, core = joined.chunk(2, dim=1)
+        messages = torch.sigmoid(gate) * functional.silu(core) * share
+        summed = messages.new_zeros(len(sites), messages.shape[1])
+        sites = sites + self.told(summed.index_add(0, pairs.receivers, messages))
+        added: Tensor = sites + self.own(self.after(sites) * (1 + scale_own) + shift_own)
+        return added
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Complex products of numbers whose last axis is real and imaginary part."""
+    a, b = one.unbind(-1)
+    c, d = other.unbind(-1)
+    return torch.stack([a * c - b * d, a * d + b * c], dim=-1)

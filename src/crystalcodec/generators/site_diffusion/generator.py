@@ -1,0 +1,389 @@
+"""SiteDiffusion: compositions drawn step by step, coordinates and cells by diffusion."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import Tensor, nn
+
+from crystalcodec.crystals import Crystals
+from crystalcodec.elements import ATOMIC_NUMBERS, SYMBOLS
+from crystalcodec.generators.base import Batch, Generator
+from crystalcodec.generators.conditions import (
+    ConditionEmbedding,
+    ConditionError,
+    Conditions,
+    Wanted,
+)
+from crystalcodec.generators.edm import EDM, Denoiser, guided, run_sampler
+from crystalcodec.generators.site_diffusion.composition import (
+    N_SPACE_GROUPS,
+    CompositionModel,
+    Compositions,
+)
+from crystalcodec.generators.site_diffusion.denoiser import (
+    SiteDenoiser,
+    all_pairs,
+    centred_on_zero,
+)
+from crystalcodec.generators.site_diffusion.tables import (
+    SiteTable,
+    read_sites,
+    unreadable,
+    write_sites,
+)
+from crystalcodec.models.base import ModelError
+from crystalcodec.representations.base import Representation
+from crystalcodec.representations.ircr import IRCR
+
+__all__ = ["SiteDiffusion"]
+
+# Coordinates are multiplied with this, so that their noise and that of the standardised cells
+# matter at the same levels: at the highest one it covers the cell, at 1 it is a bond's width.
+_UNIT: Final = 20.0
+_TRIALS: Final = 64  # compositions drawn for each one that is kept, where elements are wanted
+
+
+class SiteDiffusion(Generator):
+    """What is discrete one step after another, what is continuous by diffusion given it.
+
+    The categories of an array (which elements, how many sites of each) are drawn first: space
+    group, number of sites, elements with their numbers of sites, by a causal transformer
+    (:class:`~crystalcodec.generators.site_diffusion.composition.CompositionModel`). Given them,
+    the periodic and the continuous fields (coordinates and cell) come from noise by EDM
+    diffusion, through a network that does not depend on the origin and on the order of the sites
+    (:class:`~crystalcodec.generators.site_diffusion.denoiser.SiteDenoiser`). A formula, a set of
+    elements and a space group can therefore be asked for without a condition of that name, and
+    formulas are kept to exactly. Whether a crystal has the space group that its structure was
+    made for is not forced.
+
+    Coordinates diffuse along the axes without end; the network sees them in the cell, so that what
+    it learns is the mean noise over all images of the sites. The noise of a crystal has mean 0:
+    the origin does not move. Cells are learnt as logarithms of lengths, divided by the cube root
+    of the number of sites, and angles; both standardised.
+
+    Parameters
+    ----------
+    representation
+        IRCR.
+    conditions
+        Values; ``space_group``, without which none is drawn.
+    width, messages, layers
+        Of the denoiser.
+    composition_width, composition_layers, dropout
+        Of the composition model.
+    drop
+        Share of crystals that each condition is left out of in training.
+    level_mean, level_deviation
+        Of the logarithms of the noise levels of training.
+
+    References
+    ----------
+    EDM: Karras et al., arXiv 2206.00364. Crystals by diffusion of coordinates and cell given
+    elements: Jiao et al. (DiffCSP), arXiv 2309.04475.
+    """
+
+    name: ClassVar[str] = "site_diffusion"
+    cell_means: Tensor
+    cell_deviations: Tensor
+
+    def __init__(
+        self,
+        representation: Representation,
+        conditions: Conditions,
+        *,
+        width: int = 160,
+        messages: int = 80,
+        layers: int = 5,
+        composition_width: int = 128,
+        composition_layers: int = 3,
+        dropout: float = 0.1,
+        drop: float = 0.2,
+        level_mean: float = 0.6,
+        level_deviation: float = 1.2,
+    ) -> None:
+        super().__init__(representation, conditions)
+        assert isinstance(representation, IRCR)
+        for name, value in (("width", width), ("messages", messages), ("layers", layers)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
+        groups = [entry for entry in conditions.entries if entry.kind == "space_group"]
+        self.group_key = groups[0].key if groups else None
+        others = Conditions(tuple(e for e in conditions.entries if e.kind != "space_group"))
+        self.edm = EDM(low=0.005, high=16.0, log_mean=level_mean, log_deviation=level_deviation)
+        self.table = representation
+        self.compositions = CompositionModel(
+            representation.max_sites,
+            representation.max_elements,
+            composition_width,
+            composition_layers,
+            dropout=dropout,
+        )
+        self.denoiser = SiteDenoiser(width, messages, layers)
+        self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
+        nn.init.normal_(self.groups.weight, std=0.3)
+        self.told = ConditionEmbedding(others, width, drop)
+        self.told_composition = ConditionEmbedding(others, composition_width, drop)
+        self.register_buffer("cell_means", torch.zeros(6))
+        self.register_buffer("cell_deviations", torch.ones(6))
+
+    @classmethod
+    def fits(cls, representation: Representation) -> str | None:
+        """IRCR, whose fields can be written as well as read."""
+        return unreadable(representation)
+
+    @property
+    def own_conditions(self) -> frozenset[str]:  # type: ignore[override]
+        """Formula and elements; the space group where it was trained with it."""
+        return frozenset({"formula", "elements"})
+
+    def prepare(self, crystals: Crystals, arrays: Batch) -> None:
+        """Mean and spread of the cells, and which elements there are."""
+        table = read_sites(self.representation, arrays)
+        cells = self._cell_logs(table.cells, table.n_sites)
+        self.cell_means.copy_(cells.mean(0))
+        self.cell_deviations.copy_(cells.std(0).clamp(min=1e-3))
+        seen = torch.zeros_like(self.compositions.seen)
+        seen[torch.from_numpy(crystals.numbers.astype("int64"))] = True
+        self.compositions.seen.copy_(seen)
+
+    def _cell_logs(self, cells: Tensor, n_sites: Tensor) -> Tensor:
+        """(n, 6) what is learnt of cells, before it is standardised."""
+        size = n_sites.to(cells.dtype)[:, None].pow(1 / 3)
+        return torch.cat([(cells[:, :3] / size).log(), torch.deg2rad(cells[:, 3:])], dim=1)
+
+    def _standard(self, cells: Tensor, n_sites: Tensor) -> Tensor:
+        return (self._cell_logs(cells, n_sites) - self.cell_means) / self.cell_deviations
+
+    def _cells(self, standard: Tensor, n_sites: Tensor) -> Tensor:
+        """(n, 6) lengths in Å and angles in degrees again."""
+        logs = standard * self.cell_deviations + self.cell_means
+        size = n_sites.to(logs.dtype)[:, None].pow(1 / 3)
+        lengths = logs[:, :3].clamp(-3, 6).exp() * size
+        return torch.cat([lengths, torch.rad2deg(logs[:, 3:])], dim=1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Squared error of the denoiser plus the negative log-likelihood of the compositions."""
+        parts = self._parts(batch)
+        return parts["denoising"] + parts["composition"]
+
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """Both parts, in nats the second; the sum first."""
+        parts = self._parts(batch)
+        return {"loss": parts["denoising"] + parts["composition"], **parts}
+
+    def _parts(self, batch: Batch) -> dict[str, Tensor]:
+        table = read_sites(self.representation, batch)
+        n, n_sites = len(table.cells), table.n_sites
+        groups = self._groups(batch, n)
+        made = Compositions.of_sites(table.numbers, table.crystals, groups, self.table.max_elements)
+        likelihood = self.compositions.log_likelihoods(made, self.told_composition(batch, n))
+        known = self.groups(groups) + self.told(batch, n)
+        cells = self._standard(table.cells, n_sites)
+        sigma = self.edm.levels(n, cells.device)
+        noise = centred_on_zero(torch.randn_like(table.frac_coords), table.crystals, n_sites)
+        noisy_coords = table.frac_coords + noise * (sigma / _UNIT)[table.crystals, None]
+        noisy_cells = cells + torch.randn_like(cells) * sigma[:, None]
+        found, clean_cells = self._denoised(
+            table.numbers, table.crystals, n_sites, noisy_coords, noisy_cells, sigma, known
+        )
+        errors = (found - noise).square().mean(dim=1)
+        of_coords = errors.new_zeros(n).index_add(0, table.crystals, errors) / n_sites
+        of_cells = self.edm.weights(sigma) * (clean_cells - cells).square().mean(1)
+        return {
+            "denoising": (of_coords + of_cells).mean(),
+            "composition": -likelihood.mean(),
+            "coordinates": of_coords.mean(),
+            "cells": of_cells.mean(),
+        }
+
+    def _groups(self, batch: Batch, n: int) -> Tensor:
+        """(n,) space groups, 0 where they are not told."""
+        if self.group_key is None or self.group_key not in batch:
+            return torch.zeros(n, dtype=torch.long, device=self.device)
+        told = batch[self.group_key]
+        unknown = told.isnan().any(1)
+        return torch.where(unknown, 0, told.nan_to_num(0.0).argmax(1) + 1)
+
+    def _denoised(
+        self,
+        numbers: Tensor,
+        crystals: Tensor,
+        n_sites: Tensor,
+        coords: Tensor,
+        cells: Tensor,
+        sigma: Tensor,
+        known: Tensor,
+        pairs: Any = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The noise in coordinates, and the cells that are expected behind theirs."""
+        keep, out, inward = self.edm.scales(sigma)
+        found, raw_cells = self.denoiser(
+            numbers,
+            crystals,
+            all_pairs(n_sites) if pairs is None else pairs,
+            coords,
+            inward[:, None] * cells,
+            self.edm.told(sigma),
+            known,
+            self._lattices(keep[:, None] * cells, n_sites),
+        )
+        return found.float(), keep[:, None] * cells + out[:, None] * raw_cells.float()
+
+    def _lattices(self, standard: Tensor, n_sites: Tensor) -> Tensor:
+        """(n, 3, 3) Å; of a noisy cell that does not close, the nearest that nearly does."""
+        cells = self._cells(standard.clamp(-6, 6), n_sites)
+        cosines = torch.deg2rad(cells[:, 3:].clamp(5, 175)).cos()
+        alpha, beta, gamma = cosines.unbind(1)
+        sine = (1 - gamma.square()).sqrt()
+        across = (alpha - beta * gamma) / sine
+        height = (1 - beta.square() - across.square()).clamp(min=0.01).sqrt()
+        a, b, c = cells[:, :3].unbind(1)
+        zero = torch.zeros_like(a)
+        rows = [
+            torch.stack([a, zero, zero], dim=1),
+            torch.stack([b * gamma, b * sine, zero], dim=1),
+            torch.stack([c * beta, c * across, c * height], dim=1),
+        ]
+        return torch.stack(rows, dim=1)
+
+    def check(self, wanted: Wanted) -> None:
+        """Raise ConditionError for what it was not trained with, or what does not fit."""
+        self.conditions.check(wanted, self.own_conditions)
+        counts = wanted.counts
+        elements = [*counts] or [ATOMIC_NUMBERS[symbol] for symbol in wanted.elements]
+        sites = sum(counts.values())
+        if sites > self.table.max_sites or len(elements) > self.table.max_elements:
+            raise ConditionError(
+                f"{wanted.formula or ','.join(wanted.elements)} needs {max(sites, len(elements))} "
+                f"sites and {len(elements)} elements: at most {self.table.max_sites} and "
+                f"{self.table.max_elements} fit"
+            )
+        unseen = [SYMBOLS[z] for z in elements if not self.compositions.seen[z]]
+        if unseen:
+            raise ConditionError(f"{', '.join(unseen)}: not in any training crystal")
+
+    def sample(  # type: ignore[override]
+        self,
+        n: int,
+        wanted: Wanted,
+        random: torch.Generator,
+        *,
+        steps: int = 30,
+        sampler: str = "dpm",
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Arrays of n new crystals.
+
+        Parameters
+        ----------
+        steps, sampler, guidance
+            See :mod:`crystalcodec.generators.edm`.
+        temperature
+            Of elements and their amounts; below 1 for likelier ones.
+        """
+        batch = self.conditions.batch(wanted, n, self.device)
+        made = self._compositions(n, wanted, batch, random, temperature)
+        numbers, crystals = made.sites()
+        n_sites, pairs = made.n_sites, all_pairs(made.n_sites)
+        groups = self.groups(made.space_groups)
+        known = groups + self.told(batch, n)
+        blank = groups + self.told({}, n)
+        size = 3 * len(numbers)
+
+        def denoiser(told: Tensor) -> Denoiser:
+            def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+                coords, cells = x[:size].view(-1, 3), x[size:].view(n, 6)
+                found, clean = self._denoised(
+                    numbers,
+                    crystals,
+                    n_sites,
+                    coords / _UNIT,
+                    cells,
+                    sigma[:1].expand(n),
+                    told,
+                    pairs,
+                )
+                return torch.cat([(coords - sigma[0] * found).flatten(), clean.flatten()])
+
+            return denoise
+
+        start = torch.randn(size + 6 * n, generator=random).to(self.device)
+        conditioned = any(e.kind != "space_group" for e in self.conditions.entries) and bool(
+            wanted.values
+        )
+        denoise = denoiser(known)
+        if conditioned:
+            denoise = guided(denoise, denoiser(blank), guidance)
+        x = run_sampler(denoise, start, random, edm=self.edm, steps=steps, sampler=sampler)
+        coords = x[:size].view(-1, 3) / _UNIT
+        cells = self._cells(x[size:].view(n, 6), n_sites)
+        return write_sites(self.table, SiteTable(numbers, coords, crystals, cells))
+
+    def _compositions(
+        self, n: int, wanted: Wanted, batch: Batch, random: torch.Generator, temperature: float
+    ) -> Compositions:
+        """Space groups and compositions as wanted, or any."""
+        group = wanted.space_group
+
+        def told(count: int) -> Tensor:
+            rows = {key: row[:1].expand(count, -1) for key, row in batch.items()}
+            return self.told_composition(rows, count)
+
+        def groups(count: int) -> Tensor | None:
+            if group is None and self.group_key is not None:
+                return None
+            return torch.full((count,), group or 0, device=self.device)
+
+        if wanted.formula:
+            return self._of_formula(n, wanted, told, random)
+        if not wanted.elements:
+            made, _ = self.compositions.draw(
+                told(n), random, space_groups=groups(n), temperature=temperature
+            )
+            return made
+        numbers = torch.tensor([ATOMIC_NUMBERS[s] for s in wanted.elements], device=self.device)
+        numbers = numbers[self.compositions.ranks[numbers].argsort()]
+        trials = min(_TRIALS * n, 16384)
+        made, score = self.compositions.draw(
+            told(trials),
+            random,
+            space_groups=groups(trials),
+            forced=numbers,
+            temperature=temperature,
+        )
+        shares = score.softmax(0).cpu()
+        chosen = torch.multinomial(shares, n, True, generator=random)
+        return made[chosen.to(self.device)]
+
+    def _of_formula(
+        self, n: int, wanted: Wanted, told: Any, random: torch.Generator
+    ) -> Compositions:
+        """Space groups and multiples of a formula, as probable as the model finds them."""
+        counts = wanted.counts
+        ranks = self.compositions.ranks.tolist()
+        numbers = sorted(counts, key=lambda number: ranks[number])
+        most = self.table.max_sites // sum(counts.values())
+        multiples = torch.arange(1, most + 1, device=self.device)
+        if wanted.space_group is not None:
+            groups = torch.tensor([wanted.space_group], device=self.device)
+        elif self.group_key is None:
+            groups = torch.zeros(1, dtype=torch.long, device=self.device)
+        else:
+            groups = torch.arange(N_SPACE_GROUPS + 1, device=self.device)
+        multiple = multiples.repeat(len(groups))
+        size = (len(multiple), self.table.max_elements)
+        elements = torch.zeros(size, dtype=torch.long, device=self.device)
+        amounts = torch.zeros_like(elements)
+        elements[:, : len(numbers)] = torch.tensor(numbers, device=self.device)
+        once = torch.tensor([counts[number] for number in numbers], device=self.device)
+        amounts[:, : len(numbers)] = once * multiple[:, None]
+        every = Compositions(
+            groups.repeat_interleave(len(multiples)), amounts.sum(1), elements, amounts
+        )
+        likelihoods = self.compositions.log_likelihoods(every, told(len(every)))
+        shares = likelihoods.softmax(0).cpu()
+        chosen = torch.multinomial(shares, n, True, generator=random)
+        return every[chosen.to(self.device)]
