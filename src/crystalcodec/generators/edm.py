@@ -16,7 +16,7 @@ from torch import Tensor
 from crystalcodec.models.base import ModelError
 from crystalcodec.registry import did_you_mean, import_extra
 
-__all__ = ["EDM", "SAMPLERS", "guided", "run_sampler"]
+__all__ = ["EDM", "SAMPLERS", "Denoiser", "guided", "run_sampler"]
 
 SAMPLERS: Final = {
     "dpm": "deterministic: DPM-Solver++, second order, multistep",
