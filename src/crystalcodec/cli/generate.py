@@ -38,6 +38,11 @@ def generate(
     force_far: Annotated[
         bool, typer.Option("--force-far", help="Values far outside of the training data, too.")
     ] = False,
+    guide: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A predictor whose slope leads to the wanted values."),
+    ] = None,
+    guide_strength: Annotated[float, typer.Option(help="Of the guide.")] = 1.0,
     steps: Annotated[int | None, typer.Option(help="Of sampling; the model's own if none.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the wish counts; 1: as it was learnt.")
@@ -129,6 +134,8 @@ def generate(
                 space_group=space_group,
                 where=parse_values(where or []),
                 force_far=force_far,
+                guide=guide,
+                guide_strength=guide_strength,
                 seed=seed,
                 batch_size=batch_size,
                 device=device,

@@ -330,7 +330,8 @@ class SiteDiffusion(Generator):
 
         def told(count: int) -> Tensor:
             rows = {key: row[:1].expand(count, -1) for key, row in batch.items()}
-            return self.told_composition(rows, count)
+            embedded: Tensor = self.told_composition(rows, count)
+            return embedded
 
         def groups(count: int) -> Tensor | None:
             if group is None and self.group_key is not None:

@@ -31,6 +31,7 @@ from crystalcodec.workflow.generating.planning import (
     record_of,
 )
 from crystalcodec.workflow.generating.predicting import predicted_wishes
+from crystalcodec.workflow.generating.predictor_guidance import open_guide
 from crystalcodec.workflow.generating.runs import GeneratorRun, find_generator
 from crystalcodec.workflow.generating.sampling import iter_samples
 from crystalcodec.workflow.generating.wishes import check_wish, make_wanted, met
@@ -117,6 +118,8 @@ def generate(
     space_group: int | None = None,
     where: Mapping[str, float] | None = None,
     force_far: bool = False,
+    guide: str | Path | None = None,
+    guide_strength: float = 1.0,
     seed: int = 0,
     batch_size: int = 250,
     device: str = "cpu",
@@ -155,6 +158,10 @@ def generate(
         others), a number, property values by name; as far as the model was trained with it.
     force_far
         Take property values far outside of the training data.
+    guide, guide_strength
+        Folder of a predictor of the same representation, whose slope leads the samples to those
+        values of ``where`` that it predicts, and how strongly; the generator needs no training
+        with them.
     seed, batch_size
         Random numbers, and samples made at a time: both are part of what comes out.
     device
@@ -195,11 +202,18 @@ def generate(
         Options that do not go together, or a folder that holds something else.
     """
     steps = parse_steps(clean)
-    wanted = make_wanted(formula, elements, space_group, where)
     check_options(n, batch_size, seed, jobs, relax=relax or bool(potential), hull=hull)
     chosen = device_of(device)
     run = find_generator(model, seed=seed_run, device=chosen)
     check_representation(run, representation)
+    values, guided = dict(where or {}), None
+    if guide is not None:
+        guided = open_guide(guide, run.generator, values, guide_strength)
+        settings["predictor_guidance"] = guided.guidance
+        # What the model was trained with as well, it is told as well.
+        known = run.conditions.columns
+        values = {k: v for k, v in values.items() if k not in guided.values or k in known}
+    wanted = make_wanted(formula, elements, space_group, values)
     warnings = check_wish(run, wanted, force_far=force_far)
     plan = Plan(
         run,
@@ -220,6 +234,7 @@ def generate(
         jobs,
         None if folder is None else Path(folder),
         progress,
+        {} if guided is None else guided.record,
     )
     samples = _samples(plan)
     if plan.folder is not None:

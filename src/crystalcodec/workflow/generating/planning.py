@@ -61,6 +61,7 @@ class Plan:
     jobs: int
     folder: Path | None
     progress: Progress | None
+    guide: Mapping[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -88,6 +89,7 @@ class Plan:
             "seed": self.seed,
             "batch_size": self.batch_size,
             "settings": told(self.settings),
+            "guide": dict(self.guide),
             "clean": [str(step) for step in self.steps],
             "drop_invalid": self.drop_invalid,
             "potential": self.potential,
@@ -192,6 +194,7 @@ def record_of(
         "seed": plan.seed,
         "batch_size": plan.batch_size,
         "settings": told(plan.settings),
+        "guide": dict(plan.guide),
         "stages": dict(funnel.stages),
         "not_measured": dict(funnel.not_measured),
         "met": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +20,65 @@ from crystalcodec.workflow.prediction import opened
 from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.targets import Target
 
-__all__ = ["guidance_by_run", "property_function"]
+__all__ = ["Guide", "guidance_by_run", "open_guide", "property_function"]
 
 # Parameters that change what is decoded, and not what is encoded.
 _DECODING: Final = frozenset({"tolerance", "decoder", "noise_limit", "min_confidence", "max_noise"})
 _TOLERANCE: Final = 0.1  # of the mean absolute deviation of training values
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What a predictor's run guides samples to.
+
+    Parameters
+    ----------
+    guidance
+        One for each value, for the sample setting ``predictor_guidance``.
+    values
+        By property.
+    record
+        Run, hashes of its files, values and strength, ready for JSON.
+    """
+
+    guidance: tuple[PredictorGuidance, ...]
+    values: Mapping[str, float]
+    record: Mapping[str, Any]
+
+
+def open_guide(
+    folder: str | Path, generator: Generator, wanted: Mapping[str, float], strength: float = 1.0
+) -> Guide:
+    """Guidance to those of the wanted values that the predictor in a folder has as targets.
+
+    Raises as :func:`guidance_by_run` does, and ModelError where it has none of them.
+    """
+    model = opened(folder)
+    runs = model.members if isinstance(model, Ensemble) else (model,)
+    columns = [target.column for target in model.targets]
+    values = {name: value for name, value in wanted.items() if name in columns}
+    if not values:
+        asked = ", ".join(wanted) or "no value"
+        raise ModelError(
+            f"the predictor in {folder} tells {', '.join(columns)}, and {asked} is wanted: give "
+            "such as --where " + f"{columns[0]}=1"
+        )
+    if "predictor_guidance" not in generator.sample_settings():
+        raise ModelError(
+            f"generator {generator.name!r} takes no guidance by a predictor: wanted one of "
+            "the generator 'diffusion'"
+        )
+    guidance = tuple(
+        guidance_by_run(model, generator, name, value, strength=strength)
+        for name, value in values.items()
+    )
+    record = {
+        "run": str(folder),
+        "files": [dict(run.record["files"]) for run in runs],
+        "values": values,
+        "strength": strength,
+    }
+    return Guide(guidance, values, record)
 
 
 def guidance_by_run(

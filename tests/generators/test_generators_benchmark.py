@@ -1,0 +1,141 @@
+"""The table of all generators, on one whose samples are known."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crystalcodec import prototypes
+from crystalcodec.crystals import Crystals
+from crystalcodec.data import Dataset
+from crystalcodec.evaluation.base import Attempts
+from crystalcodec.failures import Failure
+from crystalcodec.workflow.config import RunConfig
+from crystalcodec.workflow.generating import training
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    for name in ("generators", "generators_table", "record"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import generators
+
+    yield generators
+    for name in ("generators", "generators_table", "record"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def folder(tmp_path, toy, monkeypatch):
+    """Data like MP-20's, and a run of a generator that gives its first crystal again and again."""
+    some = prototypes().crystals.right_handed()
+    few = some[np.flatnonzero(some.n_sites <= 4)[:40]]
+    Dataset.from_crystals(few[:24]).write(tmp_path / "train.parquet")
+    Dataset.from_crystals(few[24:]).write(tmp_path / "val.parquet")
+    config = RunConfig.of(
+        {
+            "data": {
+                "dataset": str(tmp_path / "train.parquet"),
+                "validation": str(tmp_path / "val.parquet"),
+            },
+            "representation": {"name": "ircr", "max_elements": 4, "tolerance": 0.5},
+            "model": {"name": "toy"},
+            "training": {"epochs": 1, "batch_size": 8},
+        }
+    )
+    for picture in ("write_sample_picture", "write_history"):
+        monkeypatch.setattr(training, picture, lambda *given: None)
+    training.train_generator(config, tmp_path / "run", progress=False)
+    return tmp_path
+
+
+def test_a_generator_that_always_makes_the_same(folder, benchmark_module, monkeypatch):
+    page = folder / "page.md"
+    page.write_text(
+        "before\n<!-- generators: begin -->\nold table\n<!-- generators: end -->\nafter\n"
+    )
+    arguments = [
+        *("--runs", f"same={folder / 'run'}", f"none={folder / 'nothing'}"),
+        *("-n", "12", "--seeds", "0", "1", "--mp20", str(folder)),
+        *("--cache", str(folder / "cache"), "-o", str(folder / "out" / "made.json")),
+        *("--docs", str(page), "--threads", "1"),
+    ]
+    benchmark_module.main(arguments)
+    result = json.loads((folder / "out" / "made.json").read_text())
+    same, none, held_out, random, substituted = result["rows"]
+    assert [one["name"] for one in result["rows"]] == [
+        *("same", "none", "held-out", "random", "substituted")
+    ]
+    assert same["generator"] == "toy"
+    assert same["epochs"] == 1
+    assert "no run" in none["error"] or "nothing" in none["error"]
+    means = same["means"]
+    # One kind among 12 attempts, and it is a training crystal.
+    assert means["novelty.uniqueness"]["mean"] == pytest.approx(1 / 12)
+    assert means["novelty.novelty"]["mean"] == 0
+    assert means["decoded"] == {"mean": 1.0, "deviation": 0.0, "n_seeds": 2}
+    assert means["support.crystal"]["mean"] == 1
+    # 8 of the 16 held-out crystals make the baseline; 12 are compared with the made ones.
+    assert [one["n"] for one in held_out["cells"]] == [8, 8]
+    assert same["cells"][0]["collapse"]["n"] == 12
+    kinds = same["cells"][0]["collapse"]["real"]["crystal"]["n_kinds"]
+    assert means["kinds.crystal"]["mean"] == pytest.approx(1 / kinds, rel=0.2)
+    assert means["seconds_per_1000"]["mean"] > 0
+    for one in (random, substituted):
+        assert one["means"]["novelty.novelty"]["mean"] > 0
+    assert "over all attempts" in result["definitions"]["novelty.novelty"].lower()
+    text = page.read_text()
+    assert text.startswith("before\n<!-- generators: begin -->\n12 samples a seed (seeds 0, 1)")
+    assert text.endswith("<!-- generators: end -->\nafter\n")
+    assert "| `same` | 100.0 ± 0.0 %" in text
+    assert "- `none`:" in text
+    assert "old table" not in text
+
+    # Again: nothing is sampled or judged anew, and the same comes out.
+    monkeypatch.setattr(benchmark_module, "sample_arrays", None)
+    monkeypatch.setattr(benchmark_module, "judge", None)
+    monkeypatch.setattr(benchmark_module, "collapse", None)
+    benchmark_module.main(arguments)
+    again = json.loads((folder / "out" / "made.json").read_text())
+    assert again["rows"] == result["rows"]
+
+
+def test_failures_count_in_what_is_relaxed(benchmark_module):
+    crystals = prototypes().crystals[:4]
+    attempts = Attempts.of(crystals, [Failure(1, "no cell"), Failure(4, "no cell")])
+    few = benchmark_module.first_of(attempts, 3)
+    assert few.n == 3
+    assert few.positions.tolist() == [0, 2]
+    assert [failure.index for failure in few.failures] == [1]
+    assert benchmark_module.first_of(attempts, 100).n == 6
+
+
+def test_no_sample_that_is_a_crystal(benchmark_module, tmp_path):
+    """All attempts failed: shares are 0, not missing, and the reason is told."""
+    some = prototypes().crystals[:30]
+    protocol = benchmark_module.Protocol(some[:20], some[20:], 5, tmp_path)
+    attempts = Attempts.of(Crystals.empty(), [Failure(i, "no cell") for i in range(5)])
+    drawn = benchmark_module.Drawn(attempts, some[20:], {})
+    made = benchmark_module.row("none", lambda seed: drawn, [0], protocol, {})
+    assert made["means"]["validity.structural_validity"]["mean"] == 0
+    assert made["means"]["novelty.unique_and_novel"]["mean"] == 0
+    assert made["cells"][0]["failures"] == {"no cell": 5}
+    from generators_table import tables
+
+    result = {"n": 5, "seeds": [0], "relax": 0, "sampling_threads": 1, "rows": [made]}
+    text = tables({**result, "train": {"n": 20}, "held_out": {"n": 10}})
+    assert "- *none*: 5 no cell" in text
+
+
+def test_names(benchmark_module):
+    assert benchmark_module._pairs(["a=b=c"]) == {"a": "b=c"}
+    for wrong in (["a"], ["a=b", "a=c"], ["=b"], ["random=x"]):
+        with pytest.raises(SystemExit):
+            benchmark_module._pairs(wrong)
