@@ -32,7 +32,7 @@ unit: .venv/.test
 	touch $@
 
 .venv/.test: .venv/bin/python $(SETUP)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,descriptors,graphs,images,judge,mlip,sevennet]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,descriptors,generate,graphs,images,judge,mlip,sevennet]'
 	touch $@ .venv/.core
 
 clean:

@@ -59,7 +59,9 @@ def made(representation, crystals=None, **parameters):
 
 
 def memorised(representation, **parameters):
-    generator = made(representation, **{"beta": 0.0, "gamma": 0.01, "latent_size": 16, **parameters})
+    generator = made(
+        representation, **{"beta": 0.0, "gamma": 0.01, "latent_size": 16, **parameters}
+    )
     batch = arrays_of(representation, two_crystals())
     optimiser = torch.optim.Adam(generator.parameters(), 5e-3)
     for step in range(200):

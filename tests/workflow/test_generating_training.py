@@ -421,3 +421,21 @@ def test_a_configuration_comes_back_from_its_own_file(generator_values, tmp_path
     (tmp_path / "run.toml").write_text(first.to_toml())
     assert RunConfig.read(tmp_path / "run.toml") == first
     assert RunConfig.of(first.values()) == first
+
+
+def test_a_description_that_cannot_be_held_is_not_taken(made_dataset):
+    """Turned, half of these cells reach out of the cube; these stay as they are."""
+    from crystalcodec.representations.density_cube import DensityCube
+
+    crystals = made_dataset(40).crystals
+    representation = DensityCube(edge=4.0, n_points=8)
+    crystals = crystals[
+        np.setdiff1d(np.arange(40), [f.index for f in representation.refuse(crystals)])
+    ]
+    assert len(crystals) > 5
+    source = ArraySource(crystals, representation, {}, ("rotate",), 0, torch.device("cpu"))
+    drawn = source.epoch(3).crystals
+    turned = np.abs(drawn.lattices - crystals.lattices).max(axis=(1, 2)) > 1e-6
+    assert 0 < turned.sum() < len(crystals)
+    assert not representation.refuse(drawn)
+    assert len(source.epoch(3).batch(torch.arange(len(crystals)))) > 0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from crystalcodec.models.base import ModelError
-from crystalcodec.registry import did_you_mean, import_extra
+from crystalcodec.registry import did_you_mean
 
 __all__ = ["EDM", "SAMPLERS", "Denoiser", "guided", "run_sampler"]
 
@@ -135,9 +135,11 @@ def run_sampler(
 
 
 def _scheduler(edm: EDM, sampler: str) -> Any:
-    schedulers = import_extra("diffusers.schedulers", "generate")
+    # Imported when first used: it takes a second.
+    from diffusers import EDMDPMSolverMultistepScheduler
+
     kind = "dpmsolver++" if sampler == "dpm" else "sde-dpmsolver++"
-    return schedulers.EDMDPMSolverMultistepScheduler(
+    return EDMDPMSolverMultistepScheduler(
         sigma_min=edm.low,
         sigma_max=edm.high,
         sigma_data=edm.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,6 @@ from torch.nn import functional
 
 from crystalcodec.generators.edm import EDM
 from crystalcodec.models.base import ModelError
-from crystalcodec.registry import import_extra
 
 __all__ = ["PictureNet", "denoised_mean", "least_multiple"]
 
@@ -65,7 +65,7 @@ class PictureNet(nn.Module):
         attention: bool,
     ) -> None:
         super().__init__()
-        diffusers = import_extra("diffusers", "generate")
+        diffusers = import_module("diffusers")
         self.patch = patch
         attends = [False] * (len(channels) - 1) + [attention]
         self.unet = diffusers.UNet2DModel(

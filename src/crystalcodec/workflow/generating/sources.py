@@ -69,7 +69,10 @@ class CrystalArrays:
 
 @dataclass
 class ArraySource:
-    """A source of a training loop: the crystals, described anew each epoch where names say so."""
+    """A source of a training loop: the crystals, described anew each epoch where names say so.
+
+    A crystal whose new description the representation cannot hold keeps its own in that epoch.
+    """
 
     crystals: Crystals
     representation: Representation
@@ -90,7 +93,12 @@ class ArraySource:
             return self._kept
         crystals = self.crystals
         if self.names:
-            crystals = redescribe(crystals, self.names, np.random.default_rng([self.seed, epoch]))
+            drawn = redescribe(crystals, self.names, np.random.default_rng([self.seed, epoch]))
+            # A description that cannot be held (turned out of the cube, say) is not taken.
+            out = [failure.index for failure in self.representation.refuse(drawn)]
+            order = np.arange(self.n)
+            order[out] += self.n
+            crystals = Crystals.concatenate([drawn, crystals])[order] if out else drawn
         arrays = CrystalArrays(crystals, self.representation, self.extra, self.device)
         if not self.names:
             self._kept = arrays
