@@ -58,15 +58,17 @@ def made(representation, crystals=None, **parameters):
     return generator
 
 
-def memorised(representation, **parameters):
+def memorised(representation, steps=200, rate=5e-3, **parameters):
     generator = made(
         representation, **{"beta": 0.0, "gamma": 0.01, "latent_size": 16, **parameters}
     )
     batch = arrays_of(representation, two_crystals())
-    optimiser = torch.optim.Adam(generator.parameters(), 5e-3)
-    for step in range(200):
+    optimiser = torch.optim.Adam(generator.parameters(), rate, fused=True)
+    species = generator.grid.species(batch)
+    generator.grid.species = lambda batch: species  # the same in each step
+    for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 5e-3 * (1 - step / 200)
+            group["lr"] = rate * (1 - step / steps)
         optimiser.zero_grad()
         generator(batch).backward()
         optimiser.step()
@@ -80,7 +82,9 @@ def memorised(representation, **parameters):
 )
 def test_what_it_memorised_comes_back(representation, parameters):
     crystals = two_crystals()
-    generator = memorised(representation, **parameters)
+    # The cell's are learnt sooner, and are the slower ones.
+    hurry = {"steps": 90, "rate": 8e-3} if representation is CELL else {}
+    generator = memorised(representation, **hurry, **parameters)
     batch = arrays_of(representation, crystals)
     with torch.no_grad():
         codes = generator.encode(batch)

@@ -43,6 +43,27 @@ def test_two_points_come_out(sampler):
     assert (made > 0).float().mean().item() == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_random_numbers_are_those_that_are_given(sampler):
+    """Not torch's global ones; the stochastic sampler draws while it runs, the other does not."""
+    start = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    state = torch.get_rng_state()
+    one, same, other = (
+        run_sampler(
+            _normal(0.0, 1.0),
+            start,
+            torch.Generator().manual_seed(seed),
+            edm=EDM(),
+            steps=6,
+            sampler=sampler,
+        )
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert torch.equal(one, other) is (sampler == "dpm")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_the_deterministic_sampler_maps_noise_to_samples():
     """Of a normal distribution the flow is known: x = mean + deviation × start, nearly."""
     random = torch.Generator().manual_seed(0)

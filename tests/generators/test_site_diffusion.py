@@ -133,9 +133,10 @@ def test_probabilities_of_all_compositions_sum_to_one():
     model = _small_model()
     every = _all_compositions(17)
     told = torch.randn(1, 16).expand(len(every), -1)
-    likelihoods = model.log_likelihoods(every, told)
     group = model.group_logits(told[:1]).log_softmax(1)[0, 17]
-    assert (likelihoods - group).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    for temperature in (1.0, 0.5):
+        likelihoods = model.log_likelihoods(every, told, temperature)
+        assert (likelihoods - group).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
 @torch.no_grad()
@@ -163,12 +164,13 @@ def test_compositions_are_drawn_as_often_as_they_are_probable():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
 @pytest.mark.parametrize("wanted", [[8], [3, 8], [26, 9]])
-def test_forced_elements_score_what_they_are_probable_with(wanted):
+def test_forced_elements_score_what_they_are_probable_with(wanted, temperature):
     model = _small_model()
     every = _all_compositions(17)
     told = torch.zeros(1, 16)
-    likelihoods = model.log_likelihoods(every, told.expand(len(every), -1))
+    likelihoods = model.log_likelihoods(every, told.expand(len(every), -1), temperature)
     there = torch.tensor([{*e} - {0} == {*wanted} for e in every.elements.tolist()])
     n = 4000
     made, score = model.draw(
@@ -176,6 +178,7 @@ def test_forced_elements_score_what_they_are_probable_with(wanted):
         torch.Generator().manual_seed(0),
         space_groups=torch.full((n,), 17),
         forced=torch.tensor(sorted(wanted, key=element_ranks().tolist().__getitem__)),
+        temperature=temperature,
     )
     assert all({*e} - {0} == {*wanted} for e in made.elements.tolist())
     assert (made.counts.sum(1) == made.n_sites).all()
@@ -300,7 +303,8 @@ def trained(two_crystals):
 
 
 def test_what_was_learnt_by_heart_comes_back(trained, two_crystals):
-    made = sample_arrays(trained, 60, seed=1, settings={"steps": 25}).decoded
+    settings = {"steps": 25, "sampler": "dpm"}
+    made = sample_arrays(trained, 60, seed=1, settings=settings).decoded
     assert len(made.crystals) >= 54  # in so short a training a cell may not close
     formulas = np.array(made.crystals.formulas)
     assert {*formulas} == {"NaCl", "CsCl"}
@@ -357,6 +361,98 @@ def test_a_space_group_needs_a_training_with_it(two_crystals):
     generator, _ = _generator(two_crystals, Conditions())
     with pytest.raises(ConditionError, match="space_group"):
         sample_arrays(generator, 2, Wanted(space_group=225))
+
+
+def test_one_training_crystal_is_enough(two_crystals):
+    generator, batch = _generator(two_crystals[1:], Conditions())
+    assert generator(batch).isfinite()
+    made = sample_arrays(generator, 2, settings={"steps": 2}).arrays["ircr"]
+    assert np.isfinite(made).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+def test_multiples_of_a_formula_are_drawn_as_often_as_they_are_probable(two_crystals, temperature):
+    generator, _ = _generator(two_crystals, Conditions())
+    for parameter in generator.compositions.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    generator.eval()
+    k = torch.arange(1, 5)
+    elements = torch.tensor([[11, 17, 0]] * 4)  # sodium is less electronegative
+    counts = torch.stack([k, k, torch.zeros_like(k)], dim=1)
+    every = Compositions(torch.zeros_like(k), 2 * k, elements, counts)
+    told = generator.told_composition({}, 4)
+    shares, others = (
+        generator.compositions.log_likelihoods(every, told, t).softmax(0)
+        for t in (temperature, 1.2 - temperature)
+    )
+    assert (shares - others).abs().max() > 0.1
+    n = 4000
+    random = torch.Generator().manual_seed(0)
+    made = generator._compositions(n, Wanted(formula="NaCl"), {}, random, temperature)
+    drawn = torch.bincount(made.counts[:, 0], minlength=5)[1:] / n
+    torch.testing.assert_close(drawn, shares, atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_temperatures_that_are_none(trained, temperature):
+    with pytest.raises(ModelError, match=r"temperature.*wanted"):
+        sample_arrays(trained, 2, settings={"temperature": temperature})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds", "columns"),
+    [
+        (Wanted(formula="NaCl"), ["composition"], {}),
+        (Wanted(values={"gap": 1.0}), ["space_group"], {"gap": np.array([0.0, 1.0])}),
+    ],
+)
+def test_guidance_is_towards_all_that_was_told(two_crystals, wanted, kinds, columns):
+    torch.manual_seed(0)
+    conditions = Conditions.fit(kinds, columns)
+    generator = build_generator("site_diffusion", TABLE, conditions, width=16, messages=8, layers=1)
+    generator.prepare(two_crystals, _tensors(TABLE, two_crystals))
+    for parameter in generator.denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    plain, strong = (
+        sample_arrays(generator, 3, wanted, settings={"steps": 3, "guidance": g}).arrays["ircr"]
+        for g in (1.0, 4.0)
+    )
+    assert not np.array_equal(plain, strong)
+
+
+def test_an_element_that_is_wished_twice_is_one(trained):
+    once, twice = (
+        sample_arrays(trained, 4, Wanted(elements=e), settings={"steps": 2}).arrays["ircr"]
+        for e in (("Na", "Cl"), ("Na", "Na", "Cl"))
+    )
+    assert np.array_equal(once, twice)
+
+
+@torch.no_grad()
+def test_held_out_elements_that_training_did_not_have_are_counted(two_crystals):
+    generator, _ = _generator(two_crystals[:1], Conditions())
+    generator.eval()
+    batch = _tensors(TABLE, two_crystals)
+    known = generator.figures({name: array[:1] for name, array in batch.items()})
+    both = generator.figures(batch)
+    assert "unseen" not in known
+    assert both["unseen"] == 0.5
+    torch.testing.assert_close(both["composition"], known["composition"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"composition_width": 30}, "wanted a multiple of 4"),
+        ({"composition_layers": 0}, "composition_layers is 0"),
+        ({"dropout": 1.5}, "dropout 1.5"),
+        ({"level_deviation": 0.0}, "level_deviation 0.0"),
+    ],
+)
+def test_bad_parameters(parameters, said):
+    with pytest.raises(ModelError, match=said):
+        build_generator("site_diffusion", TABLE, Conditions(), **parameters)
 
 
 def test_what_does_not_fit():

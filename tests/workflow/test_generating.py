@@ -145,6 +145,10 @@ def test_what_is_dropped_is_a_failure_with_its_reason(model):
     assert made.record["failures"]["drop"] == {"structure not valid": 1, "composition not valid": 1}
     assert dict(made.funnel.stages)["decoded"] == 8
     assert dict(made.funnel.stages)["valid"] == len(made.crystals) == 6
+    # Dropping changes what is left, not what is counted.
+    assert made.funnel.stages == generate(8, model=model).funnel.stages
+    assert dict(made.funnel.stages)["valid structure"] == 7
+    assert made.record["n_crystals"] == 6
     assert drop_invalid(made.attempts) is made.attempts
     assert drop_invalid(Attempts.of(Crystals.empty())).n == 0
 
@@ -208,6 +212,8 @@ def test_values_as_they_are_given():
         ({"elements": "Li,Na,K,F"}, "elements Li,Na,K,F cannot fit"),
         ({"elements": "Pu,Cm"}, "atomic numbers up to 94"),
         ({"elements": "Li,Zz"}, "no element 'Zz'"),
+        ({"elements": " ,"}, "no elements in ' ,'"),
+        ({"elements": ""}, "no elements in ''"),
         ({"space_group": 500}, "wanted 1 to 230"),
         ({"where": {"density": 1}}, "not trained with a condition on 'density'"),
         ({"where": {"gap": "high"}}, "wanted a number"),
@@ -243,6 +249,7 @@ def test_a_far_target_is_warned_of_or_forced(model):
         ({"representation": "unimat"}, GenerationError, "makes ircr, and unimat is wanted"),
         ({"brokn": 1}, ModelError, "did you mean 'broken'"),
         ({"broken": "all"}, ModelError, "wanted such as 0"),
+        ({"blur": float("nan")}, ModelError, "blur of generator .* is nan: wanted such as 0.0"),
         ({"clean": ["polish"]}, ValueError, "no cleaning step 'polish'"),
         ({"hull": object()}, GenerationError, "a hull needs energies"),
         ({"relax": True, "potential": "none"}, ValueError, "no 'none' here"),
@@ -286,6 +293,9 @@ def test_files(model, tmp_path):
     judged = read_attempts([out / "generated.parquet"])
     assert judged.attempts.n == 16
     assert judged.attempts.reasons() == {"not finite": 2}
+    # Of the folder, each crystal once, though it is in a CIF, too.
+    whole = read_attempts([out]).attempts
+    assert (whole.n, len(whole.crystals)) == (16, 14)
     with (out / "generated.parquet.failures.csv").open() as file:
         assert [(row["index"], row["reason"]) for row in csv.DictReader(file)] == [
             ("0", "not finite"),
@@ -372,6 +382,11 @@ def test_zero_survivors(model, tmp_path):
     assert "No crystal is left" in (out / "report.html").read_text()
     judged = json.loads((out / "judged" / "judge.json").read_text())
     assert judged["attempts"]["n"] == 6
+    again = command(
+        *given, "--clean", "merge,niggli", "--drop-invalid", "--judge", "--no-baselines"
+    )
+    assert again.exit_code == 1
+    assert "of which no crystal is left" in again.stderr
 
 
 @pytest.mark.usefixtures("no_drawing")

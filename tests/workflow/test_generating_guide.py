@@ -13,6 +13,7 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
 from crystalcodec.models.base import ModelError
 from crystalcodec.workflow import RunConfig, train
+from crystalcodec.workflow.generating import predicting
 from crystalcodec.workflow.generating.generation import generate
 from crystalcodec.workflow.prediction import predict
 
@@ -67,6 +68,25 @@ def test_samples_have_the_values_that_the_predictor_is_told(folders):
     assert means == pytest.approx([0.8, 2.4], abs=0.5)
 
 
+def test_without_the_wish_is_without_the_guide(folders, monkeypatch):
+    """Called gap here, of a predictor that tells the volume of the cell."""
+    monkeypatch.setattr(predicting, "PRETRAINED", {"gap": "somewhere"})
+    monkeypatch.setattr(
+        predicting, "property_rows", lambda crystals, names: crystals.volumes[:, None]
+    )
+    given = {"n": 8, "model": folders / "generator", "steps": 15}
+    made = generate(
+        **given, where={"gap": 0.5}, guide=folders / "predictor", guide_strength=3, predict=True
+    )
+    told = made.record["predicted"]["properties"]["gap"]
+    free = generate(**given).crystals.volumes
+    assert told["without"] == {"mean": free.mean(), "deviation": free.std(), "n": len(free)}
+    assert told["with"]["mean"] == made.crystals.volumes.mean()
+    assert told["with"] != told["without"]
+    assert told["wanted"] == 0.5
+    assert np.isnan(told["moved"])  # the generator has not seen the property
+
+
 def test_the_command(folders, tmp_path):
     arguments = ["generate", "-m", folders / "generator", "-n", 3, "--where", "gap=1.5"]
     arguments += ["--guide", folders / "predictor", "--steps", 3, "-o", tmp_path / "made", "-q"]
@@ -75,6 +95,7 @@ def test_the_command(folders, tmp_path):
     record = json.loads((tmp_path / "made" / "generated.json").read_text())
     assert record["guide"]["run"] == str(folders / "predictor")
     assert record["identity"]["guide"]["strength"] == 1.0
+    assert "guided to gap = 1.5 by" in (tmp_path / "made" / "report.html").read_text()
 
 
 def test_what_cannot_guide(folders):

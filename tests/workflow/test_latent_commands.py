@@ -117,6 +117,32 @@ def test_interpolate(trained, tmp_path):
     assert (tmp_path / "way" / "strip.png").exists()
 
 
+def test_a_way_of_which_nothing_decodes(trained, tmp_path, monkeypatch):
+    from crystalcodec.generators.site_codec import SiteCodec
+
+    whole = SiteCodec.decode
+    monkeypatch.setattr(
+        SiteCodec,
+        "decode",
+        lambda self, codes, batch=None: {k: v * np.nan for k, v in whole(self, codes).items()},
+    )
+    ends = (trained / "salt.cif", trained / "kf.cif")
+    found = _told("interpolate", trained / "run", *ends, "-n", 2, "-o", tmp_path / "way")
+    assert found.exit_code == 1
+    assert "0 of 2 decoded" in found.output
+    assert all(row["failure"] for row in _rows(tmp_path / "way" / "steps.csv"))
+    # Crystals of another time would stand among the new ones.
+    for arguments in (
+        ("interpolate", trained / "run", *ends),
+        ("perturb", trained / "run", trained / "train.parquet"),
+    ):
+        again = _told(*arguments, "-o", tmp_path / "way")
+        assert isinstance(again.exception, LatentError)
+        assert "holds files (steps.csv" in str(again.exception)
+    again = _told("interpolate", trained / "run", *ends, "-o", trained / "salt.cif")
+    assert "is a file" in str(again.exception)
+
+
 def test_perturb(trained, tmp_path):
     found = _told(
         "perturb",

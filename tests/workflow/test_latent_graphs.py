@@ -110,6 +110,30 @@ def test_graphml_is_read_by_networkx(tmp_path):
     assert not found.is_directed()
 
 
+def test_a_property_may_be_called_weight(tmp_path):
+    mixed = {"number": [1, 2, 3.5, 4, 5], "text": [1, "b", 2.5, None, True]}
+    graph = latent_graph(LINE, k=1, values={"weight": [5.0, 6.0, 7.0, 8.0, 9.0], **mixed})
+    graph.write(tmp_path / "graph.graphml")
+    networkx = pytest.importorskip("networkx")
+    found = networkx.read_graphml(tmp_path / "graph.graphml", node_type=int)
+    assert found.nodes[2] == {"weight": 7.0, "number": 3.5, "text": "2.5"}
+    assert found.nodes[0]["number"] == 1
+    assert found.edges[1, 2]["weight"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cutoff": float("nan")}, "cutoff is nan"),
+        ({"cutoff": -1.0}, "cutoff is -1"),
+        ({"values": {"id": [1, 2, 3, 4, 5]}}, "called 'id'"),
+    ],
+)
+def test_what_a_graph_cannot_be_made_with(given, said):
+    with pytest.raises(LatentError, match=said):
+        latent_graph(LINE, **given)
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(LatentError, match="at least two crystals"):
         latent_graph(LINE[:1])

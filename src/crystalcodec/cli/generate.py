@@ -36,21 +36,25 @@ def generate(
         list[str] | None, typer.Option(help="Wanted: band_gap=1.5. Repeat it.")
     ] = None,
     force_far: Annotated[
-        bool, typer.Option("--force-far", help="Values far outside of the training data, too.")
+        bool, typer.Option("--force-far", help="Take values far outside of the training data, too.")
     ] = False,
     guide: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="A predictor whose slope leads to the wanted values."),
     ] = None,
-    guide_strength: Annotated[float, typer.Option(help="Of the guide.")] = 1.0,
-    steps: Annotated[int | None, typer.Option(help="Of sampling; the model's own if none.")] = None,
+    guide_strength: Annotated[
+        float, typer.Option(help="How strongly the guide leads; 1: as computed.")
+    ] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of sampling; default: the model's own.")
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the wish counts; 1: as it was learnt.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of sampling: sampler=sde.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random numbers of the samples.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples made at a time.")] = 250,
     seed_run: Annotated[
         int | None, typer.Option(help="Which seed-N of a folder of seeds; the first if not given.")
@@ -69,19 +73,21 @@ def generate(
     ] = False,
     relax: Annotated[bool, typer.Option("--relax", help="Relax what is left.")] = False,
     potential: Annotated[
-        str, typer.Option(help="That relaxes; the hull's own, or CHGNet, if not given.")
+        str, typer.Option(help="Relax with this one; default: the hull's own, or CHGNet.")
     ] = "",
     judge: Annotated[bool, typer.Option("--judge", help="All figures of `judge`.")] = False,
     against: Annotated[
         list[str] | None,
-        typer.Option("--against", metavar="TRAIN", help="What it learnt from: what is novel."),
+        typer.Option(
+            "--against", metavar="TRAIN", help="What it learnt from: tells what is novel."
+        ),
     ] = None,
     held_out: Annotated[
         list[str] | None,
         typer.Option(metavar="VAL", help="Like it, but not learnt from. Repeat it."),
     ] = None,
     hull: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Hull by `hull build`: what is metastable.")
+        str | None, typer.Option(metavar="FILE", help="Of `hull build`: tells what is metastable.")
     ] = None,
     baselines: Annotated[
         bool, typer.Option(help="Judge crystals that no generator made, too.")
@@ -130,7 +136,7 @@ def generate(
                 seed_run=seed_run,
                 representation=representation,
                 formula=formula,
-                elements=elements or "",
+                elements=() if elements is None else elements,
                 space_group=space_group,
                 where=parse_values(where or []),
                 force_far=force_far,
@@ -156,13 +162,13 @@ def generate(
             )
     except FinishedError as finished:
         print(finished, file=sys.stderr)
-        return
+        raise typer.Exit(int(not finished.n_crystals)) from None
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     _show(made, out, say)
     if not len(made.crystals):
-        print("no crystal is left: see the reasons above", file=sys.stderr)
+        print("no crystal is left: the report tells why", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -85,6 +85,7 @@ def interpolate(
     from crystalcodec.workflow.latent import interpolate as interpolated
     from crystalcodec.workflow.latent import open_latent
 
+    _check_folder(out)
     generator = open_latent(run).generator
     ends = [_read([source], None, 0, None).crystals for source in (one, other)]
     path = interpolated(generator, ends[0], ends[1], n=n, way=way)
@@ -100,7 +101,10 @@ def interpolate(
         save(draw_path(crystals, reasons, path.parts, title), out / "strip.png")
     for row in rows:
         print(f"{row['part']:.3f}  {row['formula'] or row['failure']}")
-    print(f"{sum(not row['failure'] for row in rows)} of {n} decoded, in {out}")
+    decoded = sum(not row["failure"] for row in rows)
+    print(f"{decoded} of {n} decoded, in {out}")
+    if not decoded:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -127,6 +131,7 @@ def perturb(
     from crystalcodec.workflow.latent.windows import in_windows
 
     windows = [Window.parse(text) for text in where or []]
+    _check_folder(out)
     generator = open_latent(run).generator
     loaded = _read(sources, None, seed, structure_column)
     met = np.flatnonzero(in_windows(windows, _columns(loaded), len(loaded.crystals)))
@@ -271,6 +276,18 @@ def _shown(loaded: Loaded, columns: Mapping[str, Any]) -> dict[str, Any]:
 def _check_name(path: Path, suffix: str) -> None:
     if path.suffix.lower() != suffix:
         raise typer.BadParameter(f"{path}: wanted a name that ends in {suffix}", param_hint="--out")
+
+
+def _check_folder(folder: Path) -> None:
+    """Crystals of another time are not to stand among those that are written now."""
+    from crystalcodec.workflow.latent import LatentError
+
+    if folder.exists() and not folder.is_dir():
+        raise LatentError(f"{folder} is a file: give a folder")
+    if folder.exists() and (there := sorted(path.name for path in folder.glob("[!.]*"))):
+        raise LatentError(
+            f"{folder} holds files ({', '.join(there[:3])}): give an empty or new folder"
+        )
 
 
 def _write_cifs(folder: Path, names: Sequence[str], crystals: Sequence[Any]) -> None:

@@ -139,7 +139,7 @@ def _scheduler(edm: EDM, sampler: str) -> Any:
     from diffusers import EDMDPMSolverMultistepScheduler
 
     kind = "dpmsolver++" if sampler == "dpm" else "sde-dpmsolver++"
-    return EDMDPMSolverMultistepScheduler(
+    return EDMDPMSolverMultistepScheduler(  # type: ignore[no-untyped-call]
         sigma_min=edm.low,
         sigma_max=edm.high,
         sigma_data=edm.data,

@@ -56,7 +56,8 @@ def read_attempts(
     Parameters
     ----------
     sources
-        What :func:`crystalcodec.io.read` takes.
+        What :func:`crystalcodec.io.read` takes; of a folder that ``generate`` wrote the dataset
+        alone, since its CIFs are the same crystals.
     n
         Number of attempts, where more were made than there are crystals and failures: the others
         failed with ``"no crystal was given"``.
@@ -75,6 +76,7 @@ def read_attempts(
     """
     from crystalcodec.io import read
 
+    sources = [_dataset_of(source) for source in sources]
     loaded = read(sources, min_distance=0, structure_column=structure_column, format=format)
     told = [
         (one.reason, one.detail, one.source, one.line)
@@ -110,6 +112,15 @@ def read_attempts(
     ]
     ids += [failure.source for failure in failures]
     return Given(Attempts.of(loaded.crystals, failures), tuple(ids), loaded.ids, tuple(notes))
+
+
+def _dataset_of(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """The dataset of a folder of generated crystals; anything else as it is."""
+    from crystalcodec.workflow.generating.folders import DATASET, RECORD
+
+    folder = Path(source)
+    own = (folder / RECORD).is_file() and (folder / DATASET).is_file()
+    return folder / DATASET if own else source
 
 
 def read_known(sources: Sequence[str | os.PathLike[str]]) -> tuple[Crystals, Mapping[str, int]]:

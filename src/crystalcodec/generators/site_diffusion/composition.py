@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from crystalcodec.elements import ELECTRONEGATIVITIES, MAX_ATOMIC_NUMBER
 
-__all__ = ["N_SPACE_GROUPS", "CompositionModel", "Compositions", "element_ranks"]
+__all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "element_ranks"]
 
 N_SPACE_GROUPS: Final = 230
+HEADS: Final = 4
 _NONE: Final = -1e9
 
 
@@ -113,7 +114,7 @@ class CompositionModel(nn.Module):
         max_elements: int,
         width: int = 128,
         layers: int = 3,
-        heads: int = 4,
+        heads: int = HEADS,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -146,8 +147,11 @@ class CompositionModel(nn.Module):
         self.register_buffer("ranks", element_ranks(), persistent=False)
         self.register_buffer("seen", torch.ones(n_elements, dtype=torch.bool))
 
-    def log_likelihoods(self, made: Compositions, told: Tensor) -> Tensor:
-        """(n,) logarithm of the probability of each; ``told`` (n, width) is the condition."""
+    def log_likelihoods(self, made: Compositions, told: Tensor, temperature: float = 1.0) -> Tensor:
+        """(n,) logarithm of the probability of each; ``told`` (n, width) is the condition.
+
+        With the temperature that :meth:`draw` draws elements and amounts with.
+        """
         group = self.group_logits(told).log_softmax(dim=1)
         total = self.total_logits(made.space_groups, told).log_softmax(dim=1)
         likelihood = group.gather(1, made.space_groups[:, None])[:, 0]
@@ -157,10 +161,10 @@ class CompositionModel(nn.Module):
         left = made.n_sites[:, None] - before
         previous = functional.pad(self.ranks[made.elements], (1, 0))[:, :-1]
         steps = torch.arange(self.max_elements, device=told.device)
-        chosen = self._element_logits(hidden, previous, left, steps).log_softmax(dim=2)
-        amounts = self._amount_logits(
-            hidden, made.elements, left, steps == self.max_elements - 1
-        ).log_softmax(dim=2)
+        chosen = self._element_logits(hidden, previous, left, steps)
+        chosen = (chosen / temperature).log_softmax(dim=2)
+        amounts = self._amount_logits(hidden, made.elements, left, steps == self.max_elements - 1)
+        amounts = (amounts / temperature).log_softmax(dim=2)
         there = made.counts > 0
         each = chosen.gather(2, made.elements[..., None])[..., 0]
         each = each + amounts.gather(2, made.counts[..., None])[..., 0]
@@ -260,7 +264,7 @@ class CompositionModel(nn.Module):
                 chosen = _draw(logits, random, temperature)
             else:
                 chosen = forced[step].expand(n)
-                score = score + logits.log_softmax(1)[:, chosen[0]]
+                score = score + (logits / temperature).log_softmax(1)[:, chosen[0]]
             last = place == self.max_elements - 1
             amounts = self._amount_logits(hidden, chosen[:, None], left[:, None], last)[:, 0]
             if forced is not None:
@@ -269,7 +273,8 @@ class CompositionModel(nn.Module):
                 held = torch.arange(amounts.shape[1], device=device)
                 allowed = held == most[:, None] if after == 0 else held <= most[:, None]
                 # What the model gives to amounts that leave too little, or too much, is lost.
-                kept = torch.where(allowed, amounts.log_softmax(1), _NONE).logsumexp(1)
+                logs = (amounts / temperature).log_softmax(1)
+                kept = torch.where(allowed, logs, _NONE).logsumexp(1)
                 score = score + kept
                 amounts = torch.where(allowed, amounts, _NONE)
             amount = _draw(amounts, random, temperature)

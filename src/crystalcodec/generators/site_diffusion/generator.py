@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import torch
@@ -18,6 +20,7 @@ from crystalcodec.generators.conditions import (
 )
 from crystalcodec.generators.edm import EDM, Denoiser, guided, run_sampler
 from crystalcodec.generators.site_diffusion.composition import (
+    HEADS,
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
@@ -105,9 +108,9 @@ class SiteDiffusion(Generator):
     ) -> None:
         super().__init__(representation, conditions)
         assert isinstance(representation, IRCR)
-        for name, value in (("width", width), ("messages", messages), ("layers", layers)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
+        sizes = {"width": width, "messages": messages, "layers": layers}
+        sizes |= {"composition_width": composition_width, "composition_layers": composition_layers}
+        _check(sizes, dropout, drop, level_mean, level_deviation)
         groups = [entry for entry in conditions.entries if entry.kind == "space_group"]
         self.group_key = groups[0].key if groups else None
         others = Conditions(tuple(e for e in conditions.entries if e.kind != "space_group"))
@@ -143,7 +146,7 @@ class SiteDiffusion(Generator):
         table = read_sites(self.representation, arrays)
         cells = self._cell_logs(table.cells, table.n_sites)
         self.cell_means.copy_(cells.mean(0))
-        self.cell_deviations.copy_(cells.std(0).clamp(min=1e-3))
+        self.cell_deviations.copy_(cells.std(0, correction=min(1, len(cells) - 1)).clamp(min=1e-3))
         seen = torch.zeros_like(self.compositions.seen)
         seen[torch.from_numpy(crystals.numbers.astype("int64"))] = True
         self.compositions.seen.copy_(seen)
@@ -169,7 +172,11 @@ class SiteDiffusion(Generator):
         return parts["denoising"] + parts["composition"]
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
-        """Both parts, in nats the second; the sum first."""
+        """Both parts, in nats the second; the sum first.
+
+        Crystals of elements that training did not have are never made: their probability is 0.
+        They are left out of ``composition``, and where there are any ``unseen`` is their share.
+        """
         parts = self._parts(batch)
         return {"loss": parts["denoising"] + parts["composition"], **parts}
 
@@ -191,12 +198,17 @@ class SiteDiffusion(Generator):
         errors = (found - noise).square().mean(dim=1)
         of_coords = errors.new_zeros(n).index_add(0, table.crystals, errors) / n_sites
         of_cells = self.edm.weights(sigma) * (clean_cells - cells).square().mean(1)
-        return {
+        seen = self.compositions.seen[made.elements] | (made.elements == 0)
+        held = seen.all(1)
+        if not held.all():
+            likelihood = likelihood[held]
+        parts = {
             "denoising": (of_coords + of_cells).mean(),
-            "composition": -likelihood.mean(),
+            "composition": -likelihood.mean() if len(likelihood) else errors.new_zeros(()),
             "coordinates": of_coords.mean(),
             "cells": of_cells.mean(),
         }
+        return parts if held.all() else {**parts, "unseen": (~held).float().mean()}
 
     def _groups(self, batch: Batch, n: int) -> Tensor:
         """(n,) space groups, 0 where they are not told."""
@@ -271,7 +283,7 @@ class SiteDiffusion(Generator):
         random: torch.Generator,
         *,
         steps: int = 30,
-        sampler: str = "dpm",
+        sampler: str = "sde",
         guidance: float = 1.0,
         temperature: float = 1.0,
     ) -> dict[str, Tensor]:
@@ -284,6 +296,8 @@ class SiteDiffusion(Generator):
         temperature
             Of elements and their amounts; below 1 for likelier ones.
         """
+        if not 0 < temperature < math.inf:
+            raise ModelError(f"temperature is {temperature}, wanted above 0")
         batch = self.conditions.batch(wanted, n, self.device)
         made = self._compositions(n, wanted, batch, random, temperature)
         numbers, crystals = made.sites()
@@ -311,11 +325,9 @@ class SiteDiffusion(Generator):
             return denoise
 
         start = torch.randn(size + 6 * n, generator=random).to(self.device)
-        conditioned = any(e.kind != "space_group" for e in self.conditions.entries) and bool(
-            wanted.values
-        )
         denoise = denoiser(known)
-        if conditioned:
+        # The space group is known with and without what is wished.
+        if any(not batch[key].isnan().all() for key in self.told.keys):
             denoise = guided(denoise, denoiser(blank), guidance)
         x = run_sampler(denoise, start, random, edm=self.edm, steps=steps, sampler=sampler)
         coords = x[:size].view(-1, 3) / _UNIT
@@ -339,13 +351,14 @@ class SiteDiffusion(Generator):
             return torch.full((count,), group or 0, device=self.device)
 
         if wanted.formula:
-            return self._of_formula(n, wanted, told, random)
+            return self._of_formula(n, wanted, told, random, temperature)
         if not wanted.elements:
             made, _ = self.compositions.draw(
                 told(n), random, space_groups=groups(n), temperature=temperature
             )
             return made
-        numbers = torch.tensor([ATOMIC_NUMBERS[s] for s in wanted.elements], device=self.device)
+        symbols = dict.fromkeys(wanted.elements)
+        numbers = torch.tensor([ATOMIC_NUMBERS[s] for s in symbols], device=self.device)
         numbers = numbers[self.compositions.ranks[numbers].argsort()]
         trials = min(_TRIALS * n, 16384)
         made, score = self.compositions.draw(
@@ -360,7 +373,7 @@ class SiteDiffusion(Generator):
         return made[chosen.to(self.device)]
 
     def _of_formula(
-        self, n: int, wanted: Wanted, told: Any, random: torch.Generator
+        self, n: int, wanted: Wanted, told: Any, random: torch.Generator, temperature: float
     ) -> Compositions:
         """Space groups and multiples of a formula, as probable as the model finds them."""
         counts = wanted.counts
@@ -384,7 +397,25 @@ class SiteDiffusion(Generator):
         every = Compositions(
             groups.repeat_interleave(len(multiples)), amounts.sum(1), elements, amounts
         )
-        likelihoods = self.compositions.log_likelihoods(every, told(len(every)))
+        likelihoods = self.compositions.log_likelihoods(every, told(len(every)), temperature)
         shares = likelihoods.softmax(0).cpu()
         chosen = torch.multinomial(shares, n, True, generator=random)
         return every[chosen.to(self.device)]
+
+
+def _check(
+    sizes: Mapping[str, Any], dropout: float, drop: float, mean: float, deviation: float
+) -> None:
+    """Raise ModelError for parameters that make no sense."""
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
+    if sizes["composition_width"] % HEADS:
+        raise ModelError(
+            f"composition_width is {sizes['composition_width']}, wanted a multiple of {HEADS}"
+        )
+    if not (0 <= dropout < 1 and 0 <= drop <= 1 and math.isfinite(mean) and 0 < deviation < 10):
+        raise ModelError(
+            f"dropout {dropout}, drop {drop}, level_mean {mean}, level_deviation {deviation}: "
+            "wanted from 0 to below 1, from 0 to 1, a number, above 0 and below 10"
+        )

@@ -151,7 +151,7 @@ class WGAN(Generator):
         self.one_hot = [f for f in representation.fields if softmax and f.kind == "categorical"]
         self.reader = self._reader() if physics else None
         # Numbers, since an average of infinite ones would be none.
-        self.register_buffer("density_range", torch.tensor([1e-6, 1e6]))
+        self.register_buffer("density_range", torch.tensor([1e-4, 1e4]))
         # Of the cycle, kept with the weights: a training that is resumed goes on where it was.
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
 

@@ -8,9 +8,17 @@ from typing import Any, Final
 
 from crystalcodec.workflow.benchmark.documents import plain, read_document, write_document
 
-__all__ = ["RECORD", "FinishedError", "GenerationError", "claim_folder", "release_folder"]
+__all__ = [
+    "DATASET",
+    "RECORD",
+    "FinishedError",
+    "GenerationError",
+    "claim_folder",
+    "release_folder",
+]
 
 RECORD: Final = "generated.json"
+DATASET: Final = "generated.parquet"
 FORMAT: Final = 1
 
 
@@ -19,7 +27,17 @@ class GenerationError(ValueError):
 
 
 class FinishedError(GenerationError):
-    """The folder holds what is asked for already."""
+    """The folder holds what is asked for already.
+
+    Parameters
+    ----------
+    n_crystals
+        How many crystals are left there.
+    """
+
+    def __init__(self, message: str, n_crystals: int) -> None:
+        super().__init__(message)
+        self.n_crystals = n_crystals
 
 
 def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -48,7 +66,9 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         other = [key for key in wanted if there.get("identity", {}).get(key) != wanted[key]]
         finished = there.get("status") == "finished"
         if not other and finished:
-            raise FinishedError(f"{folder} holds these crystals, finished: nothing to do")
+            n = int(there.get("n_crystals", 1))
+            told = "these crystals" if n else "this request, of which no crystal is left"
+            raise FinishedError(f"{folder} holds {told}, finished: nothing to do", n)
         # An unfinished one that has left nothing but its record is no loss.
         if other and (finished or names != [RECORD]):
             told = ", ".join(f"{key} {_short(there, key)} there" for key in other[:4])

@@ -86,7 +86,12 @@ def drop_invalid(attempts: Attempts) -> Attempts:
     return Attempts(crystals[kept], positions[kept], attempts.n, tuple(failures))
 
 
-def measure_funnel(evidence: Evidence, decoded: int, cleaned: int | None = None) -> Funnel:
+def measure_funnel(
+    evidence: Evidence,
+    decoded: int,
+    cleaned: int | None = None,
+    before_drop: Attempts | None = None,
+) -> Funnel:
     """The stages that the evidence allows.
 
     Parameters
@@ -98,20 +103,23 @@ def measure_funnel(evidence: Evidence, decoded: int, cleaned: int | None = None)
         Samples that gave a crystal.
     cleaned
         Those that were crystals after cleaning, too; None where nothing was cleaned.
+    before_drop
+        The attempts before those that are not valid were dropped; None where none were. Whether
+        structures are valid is counted over them.
     """
     attempts = evidence.attempts
-    there = attempts.spread(np.ones(len(attempts.crystals))) > 0
-    structural, compositional = (
-        attempts.spread(found) > 0 for found in validity(attempts.crystals)
-    )
+    whole = attempts if before_drop is None else before_drop
+    there = whole.spread(np.ones(len(whole.crystals))) > 0
+    structural, compositional = (whole.spread(found) > 0 for found in validity(whole.crystals))
     flags = {"valid structure": structural, "valid": structural & compositional}
     missing: dict[str, str] = {}
     some = bool(len(attempts.crystals))
-    flags["unique"] = is_unique(evidence) if some else there
+    none = np.zeros(attempts.n, bool)
+    flags["unique"] = is_unique(evidence) if some else none
     if evidence.train is None:
         missing["novel"] = "no training crystals were given (--against)"
     else:
-        flags["novel"] = is_novel(evidence) if some else there
+        flags["novel"] = is_novel(evidence) if some else none
     energies, why = _energies(evidence)
     if energies is None:
         missing["metastable"] = why

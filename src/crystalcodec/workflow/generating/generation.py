@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -256,15 +256,22 @@ def generate(
     return made
 
 
-def _samples(plan: Plan, wanted: Wanted | None = None) -> Iterator[dict[str, npt.NDArray[Any]]]:
+def _samples(plan: Plan) -> Iterator[dict[str, npt.NDArray[Any]]]:
     return iter_samples(
         plan.run.generator,
         plan.n,
-        plan.wanted if wanted is None else wanted,
+        plan.wanted,
         seed=plan.seed,
         batch_size=plan.batch_size,
         settings=plan.settings,
     )
+
+
+def _without_values(plan: Plan) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """As many samples with the same seed; neither the model nor a guide is told values."""
+    wanted = Wanted(plan.wanted.formula, plan.wanted.elements, plan.wanted.space_group)
+    settings = {k: v for k, v in plan.settings.items() if k != "predictor_guidance"}
+    return _samples(replace(plan, wanted=wanted, settings=settings))
 
 
 def _carry_out(
@@ -281,6 +288,7 @@ def _carry_out(
             attempts, counts = run_steps(attempts, plan.steps)
         lost["clean"] = _more(attempts, lost)
         n_cleaned = len(attempts.crystals)
+    undropped = attempts
     if plan.drop_invalid:
         with plan.timed("dropping"):
             attempts = without_invalid(attempts)
@@ -292,24 +300,23 @@ def _carry_out(
         lost["relax"] = relaxed.failures
     evidence = _evidence(plan, attempts, relaxed)
     with plan.timed("funnel"):
-        funnel = measure_funnel(evidence, n_decoded, n_cleaned)
+        funnel = measure_funnel(evidence, n_decoded, n_cleaned, undropped)
     with plan.timed("wishes"):
         hits = met(attempts, plan.wanted)
     foreseen: dict[str, Any] = {}
     if plan.predict:
         with plan.timed("predicting"):
-            without = Wanted(plan.wanted.formula, plan.wanted.elements, plan.wanted.space_group)
             foreseen = predicted_wishes(
-                plan.wanted,
+                {**plan.wanted.values, **plan.guide.get("values", {})},
                 plan.run.conditions,
                 attempts.crystals,
-                lambda: _decode(plan, _samples(plan, without), "sampling again")[0].crystals,
+                lambda: _decode(plan, _without_values(plan), "sampling again")[0].crystals,
             )
     judgement = None
     if plan.judge:
         with plan.timed("judging"):
             judgement = _judge(plan, evidence, command)
-    record = record_of(plan, funnel, lost, hits, counts, relaxed)
+    record = record_of(plan, funnel, lost, hits, counts, relaxed, len(attempts.crystals))
     record |= {"predicted": foreseen, "warnings": list(warnings), "command": list(command)}
     return Generated(
         attempts, funnel, lost, hits, confidence, record, relaxed, judgement, shown, plan.run

@@ -172,6 +172,7 @@ def record_of(
     hits: Mapping[str, npt.NDArray[np.bool_]],
     cleaning: Sequence[Mapping[str, Any]],
     relaxed: Relaxed | None,
+    n_crystals: int,
 ) -> dict[str, Any]:
     """What ``generated.json`` holds of what was made."""
     run = plan.run
@@ -196,6 +197,7 @@ def record_of(
         "settings": told(plan.settings),
         "guide": dict(plan.guide),
         "stages": dict(funnel.stages),
+        "n_crystals": n_crystals,
         "not_measured": dict(funnel.not_measured),
         "met": {
             **{name: int(found.sum()) for name, found in hits.items()},

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.generators.conditions import Conditions, Wanted
+from crystalcodec.generators.conditions import Condition, Conditions
 from crystalcodec.registry import PRETRAINED
 from crystalcodec.workflow.judge_properties import property_rows
 
@@ -21,8 +21,11 @@ NOTE: Final = (
 )
 
 
+_UNKNOWN: Final = Condition("", "value", mean=np.nan, deviation=np.nan)
+
+
 def predicted_wishes(
-    wanted: Wanted,
+    wanted: Mapping[str, float],
     conditions: Conditions,
     crystals: Crystals,
     without: Callable[[], Crystals],
@@ -31,6 +34,8 @@ def predicted_wishes(
 
     Parameters
     ----------
+    wanted
+        Values by property, whether the generator or its guide is told them.
     conditions
         Of the generator, for mean and deviation of the training data.
     crystals
@@ -44,11 +49,12 @@ def predicted_wishes(
         For each property that the package predicts ``wanted``, ``unit``, ``training`` (mean and
         deviation of the true values), ``with`` and ``without`` (``mean``, ``deviation``, and
         ``n`` of the crystals that have a prediction), and ``moved``, by how many deviations of
-        the training data the wish moves the mean. ``left_out`` names the others.
+        the training data the wish moves the mean. ``training`` and ``moved`` are NaN where the
+        generator was not trained with that property. ``left_out`` names the others.
     """
-    names = tuple(name for name in wanted.values if name in PRETRAINED)
+    names = tuple(name for name in wanted if name in PRETRAINED)
     found: dict[str, Any] = {}
-    if others := [name for name in wanted.values if name not in names]:
+    if others := [name for name in wanted if name not in names]:
         found["left_out"] = dict.fromkeys(others, "the package predicts no such property")
     if not names:
         return found
@@ -57,10 +63,10 @@ def predicted_wishes(
     entries = {entry.name: entry for entry in conditions.entries}
     values: dict[str, Any] = {}
     for i, name in enumerate(names):
-        entry = entries[name]
+        entry = entries.get(name, _UNKNOWN)
         one, other = _spread(rows[:, i]), _spread(plain[:, i])
         values[name] = {
-            "wanted": wanted.values[name],
+            "wanted": wanted[name],
             "unit": entry.unit,
             "training": {"mean": entry.mean, "deviation": entry.deviation},
             "without": other,

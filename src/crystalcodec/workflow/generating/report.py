@@ -62,7 +62,9 @@ def _lead(made: Generated) -> str:
     wanted = made.record["wanted"]
     asked = ", ".join(f"{key.replace('_', ' ')} {_shown(value)}" for key, value in wanted.items())
     left = len(made.crystals)
-    return f"{made.attempts.n:,} samples, {left:,} crystals; wanted: {asked or 'anything'}."
+    guide = made.record["guide"]
+    led = f"; guided to {_shown(guide['values'])} by {guide['run']}" if guide else ""
+    return f"{made.attempts.n:,} samples, {left:,} crystals; wanted: {asked or 'anything'}{led}."
 
 
 def _shown(value: Any) -> str:

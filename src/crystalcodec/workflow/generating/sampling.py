@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -162,7 +163,9 @@ def _check_settings(generator: Generator, settings: Mapping[str, Any]) -> None:
             kinds = (int, float)
         if not isinstance(default, bool | int | float | str):
             continue
-        if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+        sound = not isinstance(value, float) or math.isfinite(value)
+        same = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+        if not (sound and same):
             raise ModelError(
                 f"setting {name} of generator {generator.name!r} is {value!r}: wanted such as "
                 f"{default!r}"

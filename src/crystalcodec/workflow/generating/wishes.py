@@ -68,10 +68,12 @@ def make_wanted(
     Raises
     ------
     ConditionError
-        A formula that does not parse, or a value that is no number.
+        A formula that does not parse, a text without elements, or a value that is no number.
     """
     given = elements.split(",") if isinstance(elements, str) else list(elements)
     symbols = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
+    if isinstance(elements, str) and not symbols:
+        raise ConditionError(f"no elements in {elements!r}: wanted such as Li,Fe,O")
     values = dict(where or {})
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):

@@ -17,13 +17,12 @@ from crystalcodec.plots.results import save
 from crystalcodec.plots.samples import draw_samples
 from crystalcodec.workflow.benchmark.documents import plain, write_document
 from crystalcodec.workflow.encoding import list_failures
-from crystalcodec.workflow.generating.folders import RECORD
+from crystalcodec.workflow.generating.folders import DATASET, RECORD
 from crystalcodec.workflow.generating.generation import Generated
 from crystalcodec.workflow.generating.report import write_report
 
 __all__ = ["DATASET", "write_generated"]
 
-DATASET: Final = "generated.parquet"
 CIFS: Final = "cifs"
 RELAXED_CIFS: Final = "cifs_relaxed"
 FIGURES: Final = "figures"

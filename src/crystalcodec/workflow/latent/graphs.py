@@ -118,10 +118,14 @@ class LatentGraph:
         for node in records["nodes"]:
             for name, value in node.items():
                 if name != "id":
-                    kinds.setdefault(name, _KEYS.get(type(value), "string"))
+                    kind = _KEYS.get(type(value), "string")
+                    both = {kind, kinds.setdefault(name, kind)}
+                    if len(both) > 1:
+                        kinds[name] = "double" if both == {"long", "double"} else "string"
         for name, kind in kinds.items():
-            attributes = {"id": name, "for": "node", "attr.name": name, "attr.type": kind}
-            ET.SubElement(root, "key", attributes)
+            # A property may be called weight, too.
+            key = {"id": f"node_{name}", "for": "node", "attr.name": name, "attr.type": kind}
+            ET.SubElement(root, "key", key)
         weight = {"id": "weight", "for": "edge", "attr.name": "weight", "attr.type": "double"}
         ET.SubElement(root, "key", weight)
         graph = ET.SubElement(root, "graph", id=self.metric, edgedefault="undirected")
@@ -131,7 +135,7 @@ class LatentGraph:
                 if name in node:
                     value = node[name]
                     text = str(value).lower() if isinstance(value, bool) else str(value)
-                    ET.SubElement(element, "data", key=name).text = text
+                    ET.SubElement(element, "data", key=f"node_{name}").text = text
         for edge in records["edges"]:
             ends = {"source": str(edge["source"]), "target": str(edge["target"])}
             element = ET.SubElement(graph, "edge", ends)
@@ -166,8 +170,8 @@ def latent_graph(
     Raises
     ------
     LatentError
-        Less than two codes, numbers that are not finite, an unknown metric, k below 1, values of
-        another length.
+        Less than two codes, numbers that are not finite, an unknown metric, k below 1, a cutoff
+        that is no distance, values of another length or called ``id``.
     """
     rows = np.asarray(codes, np.float64)
     if rows.ndim < 2 or len(rows) < 2:
@@ -179,7 +183,11 @@ def latent_graph(
         raise LatentError(f"no metric {metric!r} of codes{did_you_mean(metric, METRICS)}")
     if k < 1:
         raise LatentError(f"k is {k}: wanted at least 1 neighbour")
+    if cutoff is not None and not (np.isfinite(cutoff) and (cutoff > 0 or metric == "tanimoto")):
+        raise LatentError(f"cutoff is {cutoff:g}: wanted a positive number")
     for name, column in (values or {}).items():
+        if name == "id":
+            raise LatentError("values called 'id', which is the position of a node: rename them")
         if len(column) != len(rows):
             raise LatentError(f"{len(column)} values of {name!r} for {len(rows)} codes")
     n = len(rows)
