@@ -303,14 +303,15 @@ def trained(two_crystals):
 
 
 def test_what_was_learnt_by_heart_comes_back(trained, two_crystals):
-    settings = {"steps": 25, "sampler": "dpm"}
+    settings = {"steps": 25, "sampler": "sde"}
     made = sample_arrays(trained, 60, seed=1, settings=settings).decoded
     assert len(made.crystals) >= 54  # in so short a training a cell may not close
     formulas = np.array(made.crystals.formulas)
     assert {*formulas} == {"NaCl", "CsCl"}
     assert 15 < np.count_nonzero(formulas == "NaCl") < 45
     apart = made.crystals.frac_coords[1::2] - made.crystals.frac_coords[::2]
-    assert np.abs(np.abs(apart - np.round(apart)) - 0.5).max() < 0.05
+    off = np.abs(np.abs(apart - np.round(apart)) - 0.5).max(axis=1)
+    assert (off < 0.05).mean() > 0.95  # one may have come to rest elsewhere
     for i in range(2):
         own = formulas == two_crystals.formulas[i]
         volumes = made.crystals.volumes[own]
