@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def perturb(
 
     crystalcodec latent perturb runs/vae train.parquet --where band_gap=1:2 --scale 0.5 -o new
     """
+    import numpy as np
+
     from crystalcodec.workflow.latent import LatentError, Window, open_latent
     from crystalcodec.workflow.latent import perturb as perturbed
     from crystalcodec.workflow.latent.windows import in_windows
@@ -185,6 +186,8 @@ def graph(
 
     crystalcodec latent graph runs/vae train.parquet --where band_gap=1:2 -o graph.graphml
     """
+    import numpy as np
+
     from crystalcodec.plots.latent import draw_graph
     from crystalcodec.plots.results import save
     from crystalcodec.workflow.latent import (
@@ -238,6 +241,8 @@ def graph(
 def _read(
     sources: Sequence[str], limit: int | None, seed: int, structure_column: str | None
 ) -> Loaded:
+    import numpy as np
+
     from crystalcodec.io import read
 
     loaded = read(list(sources), structure_column=structure_column)
@@ -259,6 +264,8 @@ def _read(
 
 def _columns(loaded: Loaded) -> dict[str, Any]:
     """Properties that are numbers, NaN where missing."""
+    import numpy as np
+
     found = {}
     for name, column in loaded.properties.items():
         there = [value for value in column if value is not None]
@@ -269,6 +276,8 @@ def _columns(loaded: Loaded) -> dict[str, Any]:
 
 def _shown(loaded: Loaded, columns: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers, and texts as they are."""
+    import numpy as np
+
     texts = {k: np.array(v, object) for k, v in loaded.properties.items() if k not in columns}
     return {**columns, **texts}
 

@@ -46,8 +46,8 @@ def codes_between(one: npt.ArrayLike, other: npt.ArrayLike, n: int, way: str = "
 
     Examples
     --------
-    >>> codes_between([2.0, 0.0], [0.0, 4.0], 3, "spherical").round(3).tolist()
-    [[2.0, 0.0], [2.121, 2.121], [0.0, 4.0]]
+    >>> codes_between([4.0, 0.0], [0.0, 2.0], 3).tolist()
+    [[4.0, 0.0], [2.0, 1.0], [0.0, 2.0]]
     """
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
     if a.shape != b.shape:
