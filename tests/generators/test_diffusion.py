@@ -14,6 +14,7 @@ from crystalcodec.generators.diffusion.layout import layout_of
 from crystalcodec.generators.diffusion.network import UNet
 from crystalcodec.models.base import ModelError
 from crystalcodec.registry import REPRESENTATIONS, load
+from crystalcodec.representations.radial_distribution import RadialDistribution
 from crystalcodec.testing import sample_crystals
 
 SMALL = {"widths": [8, 16], "attention": 1, "places": 2}
@@ -173,7 +174,6 @@ def test_training_data_of_which_nothing_can_be_learnt(count, broken, said):
     [
         ("crystal_graph", "differ from crystal to crystal"),
         ("composition", "wanted arrays of one size"),
-        ("radial_distribution", "at least 4 places"),
     ],
 )
 def test_what_does_not_fit_is_told(name, said):
@@ -181,6 +181,11 @@ def test_what_does_not_fit_is_told(name, said):
     assert said in Diffusion.fits(representation)
     with pytest.raises(ModelError, match=said):
         build_generator("diffusion", representation, Conditions())
+
+
+def test_too_few_places_are_told():
+    with pytest.raises(ModelError, match="at least 4 places"):
+        build_generator("diffusion", RadialDistribution(n_points=3), Conditions())
 
 
 def test_axes_can_be_chosen():

@@ -15,6 +15,7 @@ from crystalcodec.models.base import ModelError, build_model, count_parameters
 from crystalcodec.registry import MODELS, UnknownNameError, load
 from crystalcodec.representations.base import Field, Representation
 from crystalcodec.representations.ircr import IRCR
+from crystalcodec.representations.radial_distribution import RadialDistribution
 from crystalcodec.testing import sample_crystals
 
 
@@ -139,6 +140,8 @@ def test_what_does_not_fit():
         build_model("cnn1d", IRCR(), kernels=[5, 5, 5, 30])
     with pytest.raises(ModelError, match="one entry a convolution"):
         build_model("cnn1d", IRCR(), channels=[8, 8])
+    with pytest.raises(ModelError, match="one row: nothing to convolve along"):
+        build_model("cnn1d", RadialDistribution(n_points=1))
 
 
 def test_wrong_parameters():

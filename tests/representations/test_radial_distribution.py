@@ -23,7 +23,7 @@ def counts(rdf: RadialDistribution, crystal: Crystals, channel: int = 0, per: fl
     """Neighbours of an atom in each bin, from g and the density of the neighbours."""
     edges = np.linspace(0, rdf.cutoff, rdf.n_points + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
-    g = rdf.encode(crystal)["radial_distribution"][0, channel]
+    g = rdf.encode(crystal)["radial_distribution"][0, :, channel]
     density = per * crystal.n_sites[0] / crystal.volumes[0]
     found = g * shells * density
     return {round(float(rdf.points[i]), 2): float(found[i]) for i in np.flatnonzero(found)}
@@ -61,14 +61,14 @@ def test_partial_distributions_make_up_the_total():
     crystals = sample_crystals(12)
     fitted = RadialDistribution(partial=True).fit(crystals)
     partial = fitted.encode(crystals)["radial_distribution"].astype(float)
-    total = RadialDistribution().encode(crystals)["radial_distribution"][:, 0]
+    total = RadialDistribution().encode(crystals)["radial_distribution"][..., 0]
     for i, crystal in enumerate(crystals):
         share = {z: float((crystal.numbers == z).mean()) for z in crystal.numbers.tolist()}
         symbols = {
             s: share.get(int(z), 0.0) for s, z in zip(fitted.species, _z(fitted), strict=True)
         }
         weights = [symbols[a] * symbols[b] * (1 if a == b else 2) for a, b in fitted.pairs]
-        np.testing.assert_allclose(np.array(weights) @ partial[i], total[i], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(partial[i] @ np.array(weights), total[i], rtol=1e-5, atol=1e-5)
 
 
 def _z(rdf: RadialDistribution) -> list[int]:
@@ -82,7 +82,7 @@ def test_a_histogram_is_matminer_s():
     crystals = Crystals.concatenate([COPPER, SALT, sample_crystals(6, seed=3)])
     featurizer = matminer.RadialDistributionFunction(cutoff=8.0, bin_size=0.1)
     rdf = RadialDistribution(cutoff=8.0, n_points=80, smoothing="histogram")
-    ours = rdf.encode(crystals)["radial_distribution"][:, 0]
+    ours = rdf.encode(crystals)["radial_distribution"][..., 0]
     for found, structure in zip(ours, to_pymatgen(crystals), strict=True):
         # It counts the pairs of the whole cell, so that it grows with the number of sites.
         other = np.array(featurizer.featurize(structure))[:80] / len(structure)
@@ -101,16 +101,16 @@ def test_a_smooth_one_is_the_sum_written_out():
     kernel /= 0.15 * np.sqrt(2 * np.pi)
     n = crystal.n_sites[0]
     expected = (kernel / (4 * np.pi * distances**2)).sum(axis=1) * crystal.volumes[0] / n**2
-    found = rdf.encode(crystal)["radial_distribution"][0, 0]
+    found = rdf.encode(crystal)["radial_distribution"][0, :, 0]
     np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
 
 
 def test_far_away_it_tends_to_one():
     rdf = RadialDistribution(cutoff=20.0, n_points=100, sigma=1.0)
-    g = rdf.encode(Crystals.concatenate([COPPER, SALT]))["radial_distribution"][:, 0]
+    g = rdf.encode(Crystals.concatenate([COPPER, SALT]))["radial_distribution"][..., 0]
     # The edges of the shells wash out, and nothing is missing at the cutoff.
     assert np.abs(g[:, rdf.points > 12] - 1).max() < 0.02
-    narrow = RadialDistribution().encode(COPPER)["radial_distribution"][0, 0]
+    narrow = RadialDistribution().encode(COPPER)["radial_distribution"][0, :, 0]
     assert not narrow[RadialDistribution().points < 2].any()
 
 
@@ -178,7 +178,10 @@ def test_partial_channels_conform(check):
 def test_features_are_named_by_pair_and_distance():
     assert RadialDistribution().feature_names()[33] == "g 3.35"
     fitted = RadialDistribution(partial=True).fit(SALT)
-    assert fitted.feature_names()[133] == "g Na-Cl 3.35"
+    assert fitted.feature_names()[33 * 3 + 1] == "g Na-Cl 3.35"
+    g = fitted.encode(SALT)["radial_distribution"].ravel()
+    named = dict(zip(fitted.feature_names(), g, strict=True))
+    assert named["g Na-Cl 2.85"] > 1 > named["g Na-Na 2.85"] == 0
 
 
 def test_a_histogram_says_that_it_jumps():

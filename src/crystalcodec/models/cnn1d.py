@@ -83,6 +83,8 @@ class CNN1d(Predictor):
         if len(shapes) != 1 or len(next(iter(shapes.values()))) != 2:
             shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             return f"it has {shown}; wanted one array (length, channels)"
+        if next(iter(shapes.values()))[0] == 1:
+            return "its array has one row: nothing to convolve along"
         return None
 
     def forward(self, arrays: Mapping[str, Tensor]) -> Tensor:

@@ -36,7 +36,7 @@ _ENTRIES_AT_ONCE: Final = 1 << 17
 class RadialDistribution(Representation):
     """Density of atoms at a distance from an atom, in units of the mean: g(r), 1 far away.
 
-    The array ``radial_distribution`` (n, n_channels, n_points) holds g at the middles of
+    The array ``radial_distribution`` (n, n_points, n_channels) holds g at the middles of
     ``n_points`` equal bins from 0 to ``cutoff``. With N atoms in the volume V,
 
         g(r) = V / N² Σ_ij K(r - r_ij) / (4π r_ij²)
@@ -80,8 +80,8 @@ class RadialDistribution(Representation):
     >>> polonium = Crystals.single(np.eye(3) * 3.35, [[0, 0, 0]], [84])
     >>> rdf = RadialDistribution(cutoff=5.0, n_points=50)
     >>> g = rdf.encode(polonium)["radial_distribution"]
-    >>> g.shape, rdf.points[g[0, 0] > 3].round(2).tolist()  # 6 at 3.35 Å, 12 at 4.74 Å
-    ((1, 1, 50), [3.25, 3.35, 3.45, 4.65, 4.75, 4.85])
+    >>> g.shape, rdf.points[g[0, :, 0] > 3].round(2).tolist()  # 6 at 3.35 Å, 12 at 4.74 Å
+    ((1, 50, 1), [3.25, 3.35, 3.45, 4.65, 4.75, 4.85])
     """
 
     name: ClassVar[str] = "radial_distribution"
@@ -157,13 +157,13 @@ class RadialDistribution(Representation):
     @property
     def fields(self) -> tuple[Field, ...]:
         """The values of g."""
-        return (Field("g", "continuous", self.name, (self.n_channels, self.n_points)),)
+        return (Field("g", "continuous", self.name, (self.n_points, self.n_channels)),)
 
     def feature_names(self) -> tuple[str, ...]:
         """``g 3.35`` or ``g Cl-Na 3.35``, by distance in Å."""
         labels = [f"g {a}-{b}" for a, b in self.pairs] if self.partial else ["g"]
         decimals = max(2, 1 - int(np.floor(np.log10(self.cutoff / self.n_points))))
-        return tuple(f"{label} {r:.{decimals}f}" for label in labels for r in self.points)
+        return tuple(f"{label} {r:.{decimals}f}" for r in self.points for label in labels)
 
     def n_bytes(self, crystals: Crystals) -> int:
         """Four bytes a number."""
@@ -192,7 +192,7 @@ class RadialDistribution(Representation):
         return notes.in_order()
 
     def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
-        array = np.zeros((len(crystals), self.n_channels, self.n_points), np.float32)
+        array = np.zeros((len(crystals), self.n_points, self.n_channels), np.float32)
         margin = _SIGMAS * self.sigma if self.smoothing == "gaussian" else 0.0
         reach = self.cutoff + margin
         start = 0
@@ -202,7 +202,8 @@ class RadialDistribution(Representation):
             sums = np.zeros((len(block) * self.n_channels, self.n_points))
             add = self._add_gaussians if self.smoothing == "gaussian" else self._add_counts
             add(near.distances, channels, weights, sums)
-            array[start : start + len(block)] = sums.reshape(len(block), *array.shape[1:])
+            by_channel = sums.reshape(len(block), self.n_channels, self.n_points)
+            array[start : start + len(block)] = by_channel.transpose(0, 2, 1)
             start += len(block)
         return {self.name: array}
 
