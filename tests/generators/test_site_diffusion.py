@@ -15,6 +15,7 @@ from crystalcodec.generators.conditions import ConditionError, Conditions, Wante
 from crystalcodec.generators.site_diffusion.composition import (
     CompositionModel,
     Compositions,
+    Told,
     element_ranks,
 )
 from crystalcodec.generators.site_diffusion.denoiser import (
@@ -22,6 +23,7 @@ from crystalcodec.generators.site_diffusion.denoiser import (
     all_pairs,
     centred_on_zero,
 )
+from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.generators.site_diffusion.tables import read_sites, write_sites
 from crystalcodec.models.base import ModelError
 from crystalcodec.representations.crystens import CrysTens
@@ -132,11 +134,31 @@ def _all_compositions(group):
 def test_probabilities_of_all_compositions_sum_to_one():
     model = _small_model()
     every = _all_compositions(17)
-    told = torch.randn(1, 16).expand(len(every), -1)
-    group = model.group_logits(told[:1]).log_softmax(1)[0, 17]
+    told = Told(torch.randn(1, 16).expand(len(every), -1))
+    group = model.group_logits(Told(told.condition[:1])).log_softmax(1)[0, 17]
     for temperature in (1.0, 0.5):
         likelihoods = model.log_likelihoods(every, told, temperature)
         assert (likelihoods - group).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+
+
+@torch.no_grad()
+def test_guidance_of_compositions():
+    model = _small_model()
+    every = _all_compositions(17)
+    condition, blank = torch.randn(2, 1, 16).expand(2, len(every), 16)
+
+    def likelihoods(guidance):
+        return model.log_likelihoods(every, Told(condition, blank, guidance))
+
+    torch.testing.assert_close(likelihoods(1.0), model.log_likelihoods(every, Told(condition)))
+    torch.testing.assert_close(likelihoods(0.0), model.log_likelihoods(every, Told(blank)))
+    told = Told(condition, blank, 3.0)
+    group = model.group_logits(told).softmax(1)[0]
+    assert ((likelihoods(3.0)).exp() / group[17]).sum().item() == pytest.approx(1.0, abs=1e-5)
+    # p(with)³ / p(without)², normalised.
+    with_it, without = (model.group_logits(Told(t[:1])).softmax(1)[0] for t in (condition, blank))
+    powers = with_it**3 / without**2
+    torch.testing.assert_close(group, powers / powers.sum())
 
 
 @torch.no_grad()
@@ -144,11 +166,11 @@ def test_compositions_are_drawn_as_often_as_they_are_probable():
     model = _small_model()
     every = _all_compositions(17)
     told = torch.zeros(1, 16)
-    likelihoods = model.log_likelihoods(every, told.expand(len(every), -1))
-    shares = (likelihoods - model.group_logits(told).log_softmax(1)[0, 17]).exp()
+    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)))
+    shares = (likelihoods - model.group_logits(Told(told)).log_softmax(1)[0, 17]).exp()
     n = 20_000
     made, _ = model.draw(
-        told.expand(n, -1),
+        Told(told.expand(n, -1)),
         torch.Generator().manual_seed(0),
         space_groups=torch.full((n,), 17),
     )
@@ -170,11 +192,11 @@ def test_forced_elements_score_what_they_are_probable_with(wanted, temperature):
     model = _small_model()
     every = _all_compositions(17)
     told = torch.zeros(1, 16)
-    likelihoods = model.log_likelihoods(every, told.expand(len(every), -1), temperature)
+    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)), temperature)
     there = torch.tensor([{*e} - {0} == {*wanted} for e in every.elements.tolist()])
     n = 4000
     made, score = model.draw(
-        told.expand(n, -1),
+        Told(told.expand(n, -1)),
         torch.Generator().manual_seed(0),
         space_groups=torch.full((n,), 17),
         forced=torch.tensor(sorted(wanted, key=element_ranks().tolist().__getitem__)),
@@ -381,7 +403,7 @@ def test_multiples_of_a_formula_are_drawn_as_often_as_they_are_probable(two_crys
     elements = torch.tensor([[11, 17, 0]] * 4)  # sodium is less electronegative
     counts = torch.stack([k, k, torch.zeros_like(k)], dim=1)
     every = Compositions(torch.zeros_like(k), 2 * k, elements, counts)
-    told = generator.told_composition({}, 4)
+    told = Told(generator.told_composition({}, 4))
     shares, others = (
         generator.compositions.log_likelihoods(every, told, t).softmax(0)
         for t in (temperature, 1.2 - temperature)
@@ -389,7 +411,15 @@ def test_multiples_of_a_formula_are_drawn_as_often_as_they_are_probable(two_crys
     assert (shares - others).abs().max() > 0.1
     n = 4000
     random = torch.Generator().manual_seed(0)
-    made = generator._compositions(n, Wanted(formula="NaCl"), {}, random, temperature)
+    made = wanted_compositions(
+        generator.compositions,
+        n,
+        Wanted(formula="NaCl"),
+        lambda count: Told(generator.told_composition({}, count)),
+        random,
+        temperature=temperature,
+        groups_drawn=False,
+    )
     drawn = torch.bincount(made.counts[:, 0], minlength=5)[1:] / n
     torch.testing.assert_close(drawn, shares, atol=0.04, rtol=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from crystalcodec.elements import ELECTRONEGATIVITIES, MAX_ATOMIC_NUMBER
 
-__all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "element_ranks"]
+__all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "Told", "element_ranks"]
 
 N_SPACE_GROUPS: Final = 230
 HEADS: Final = 4
@@ -87,6 +88,43 @@ class Compositions:
         )
 
 
+@dataclass(frozen=True)
+class Told:
+    """The conditions of n crystals, embedded, and how strongly they count.
+
+    Parameters
+    ----------
+    condition : (n, width)
+        What is wished.
+    blank : (n, width)
+        Nothing wished; not needed where ``guidance`` is 1.
+    guidance
+        1 for the condition as it was learnt, above 1 for more of it: at every step the logits are
+        moved away from those without the condition.
+    """
+
+    condition: Tensor
+    blank: Tensor | None = None
+    guidance: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.condition)
+
+    @property
+    def each(self) -> tuple[Tensor, ...]:
+        """The condition, and nothing wished where both are needed."""
+        if self.blank is None or self.guidance == 1:
+            return (self.condition,)
+        return self.condition, self.blank
+
+    def mixed(self, logits: Sequence[Tensor]) -> Tensor:
+        """One set of logits of those that :attr:`each` gave."""
+        if len(logits) == 1:
+            return logits[0]
+        with_it, without = logits
+        return without + self.guidance * (with_it - without)
+
+
 class CompositionModel(nn.Module):
     """Probabilities of space groups and compositions, one step after another.
 
@@ -147,8 +185,8 @@ class CompositionModel(nn.Module):
         self.register_buffer("ranks", element_ranks(), persistent=False)
         self.register_buffer("seen", torch.ones(n_elements, dtype=torch.bool))
 
-    def log_likelihoods(self, made: Compositions, told: Tensor, temperature: float = 1.0) -> Tensor:
-        """(n,) logarithm of the probability of each; ``told`` (n, width) is the condition.
+    def log_likelihoods(self, made: Compositions, told: Told, temperature: float = 1.0) -> Tensor:
+        """(n,) logarithm of the probability of each.
 
         With the temperature that :meth:`draw` draws elements and amounts with.
         """
@@ -156,14 +194,16 @@ class CompositionModel(nn.Module):
         total = self.total_logits(made.space_groups, told).log_softmax(dim=1)
         likelihood = group.gather(1, made.space_groups[:, None])[:, 0]
         likelihood = likelihood + total.gather(1, made.n_sites[:, None])[:, 0]
-        hidden = self._hidden(made, told)[:, :-1]
+        hidden = [rows[:, :-1] for rows in self._hidden(made, told)]
         before = made.counts.cumsum(1) - made.counts
         left = made.n_sites[:, None] - before
         previous = functional.pad(self.ranks[made.elements], (1, 0))[:, :-1]
-        steps = torch.arange(self.max_elements, device=told.device)
-        chosen = self._element_logits(hidden, previous, left, steps)
+        last = torch.arange(self.max_elements, device=left.device) == self.max_elements - 1
+        chosen = told.mixed([self._element_logits(rows, previous) for rows in hidden])
         chosen = (chosen / temperature).log_softmax(dim=2)
-        amounts = self._amount_logits(hidden, made.elements, left, steps == self.max_elements - 1)
+        amounts = told.mixed(
+            [self._amount_logits(rows, made.elements, left, last) for rows in hidden]
+        )
         amounts = (amounts / temperature).log_softmax(dim=2)
         there = made.counts > 0
         each = chosen.gather(2, made.elements[..., None])[..., 0]
@@ -171,30 +211,31 @@ class CompositionModel(nn.Module):
         result: Tensor = likelihood + torch.where(there, each, 0.0).sum(1)
         return result
 
-    def group_logits(self, told: Tensor) -> Tensor:
+    def group_logits(self, told: Told) -> Tensor:
         """(n, 231) of the space groups."""
-        logits: Tensor = self.to_group(told + self.start)
-        return logits
+        return told.mixed([self.to_group(known + self.start) for known in told.each])
 
-    def total_logits(self, space_groups: Tensor, told: Tensor) -> Tensor:
+    def total_logits(self, space_groups: Tensor, told: Told) -> Tensor:
         """(n, max_sites + 1) of the numbers of sites."""
-        logits: Tensor = self.to_total(told + self.groups(space_groups))
-        return logits.index_fill(1, torch.zeros(1, dtype=torch.long, device=told.device), _NONE)
+        groups = self.groups(space_groups)
+        logits = told.mixed([self.to_total(known + groups) for known in told.each])
+        return logits.index_fill(1, torch.zeros(1, dtype=torch.long, device=logits.device), _NONE)
 
-    def _hidden(self, made: Compositions, told: Tensor) -> Tensor:
-        """(n, max_elements + 1, width): what is known before each element."""
-        first = told + self.groups(made.space_groups) + self.totals(made.n_sites)
+    def _hidden(self, made: Compositions, told: Told) -> list[Tensor]:
+        """(n, max_elements + 1, width) of each telling: what is known before each element."""
+        total = self.groups(made.space_groups) + self.totals(made.n_sites)
         left = made.n_sites[:, None] - made.counts.cumsum(1)
         rest = self.elements(made.elements) + self.amounts(made.counts) + self.left(left)
-        tokens = torch.cat([first[:, None], rest + first[:, None]], dim=1) + self.places
-        length = tokens.shape[1]
-        mask = torch.ones(length, length, dtype=torch.bool, device=told.device).triu(1)
-        hidden: Tensor = self.norm(self.body(tokens, mask=mask))
+        length = rest.shape[1] + 1
+        mask = torch.ones(length, length, dtype=torch.bool, device=total.device).triu(1)
+        hidden = []
+        for known in told.each:
+            first = known + total
+            tokens = torch.cat([first[:, None], rest + first[:, None]], dim=1) + self.places
+            hidden.append(self.norm(self.body(tokens, mask=mask)))
         return hidden
 
-    def _element_logits(
-        self, hidden: Tensor, previous: Tensor, left: Tensor, steps: Tensor
-    ) -> Tensor:
+    def _element_logits(self, hidden: Tensor, previous: Tensor) -> Tensor:
         """(n, k, 119): only elements of training data, later in the order than the one before."""
         logits: Tensor = self.to_element(hidden)
         allowed = (self.ranks > previous[..., None]) & self.seen
@@ -215,7 +256,7 @@ class CompositionModel(nn.Module):
 
     def draw(
         self,
-        told: Tensor,
+        told: Told,
         random: torch.Generator,
         *,
         space_groups: Tensor | None = None,
@@ -226,8 +267,8 @@ class CompositionModel(nn.Module):
 
         Parameters
         ----------
-        told : (n, width)
-            The condition.
+        told
+            The conditions.
         space_groups : (n,)
             Given ones; drawn where None.
         forced : (k,)
@@ -235,7 +276,7 @@ class CompositionModel(nn.Module):
         temperature
             Below 1 likely elements and amounts become likelier.
         """
-        n, device = len(told), told.device
+        n, device = len(told), told.condition.device
         score = torch.zeros(n, device=device)
         if space_groups is None:
             space_groups = _draw(self.group_logits(told), random, 1.0)
@@ -254,10 +295,10 @@ class CompositionModel(nn.Module):
         for step in range(self.max_elements):
             made = Compositions(space_groups, n_sites, elements, counts)
             left = n_sites - counts.sum(1)
-            hidden = self._hidden(made, told)[:, step : step + 1]
+            hidden = [rows[:, step : step + 1] for rows in self._hidden(made, told)]
             previous = self.ranks[elements[:, step - 1]] if step else torch.zeros_like(left)
-            place = torch.tensor([step], device=device)
-            logits = self._element_logits(hidden, previous[:, None], left[:, None], place)[:, 0]
+            logits = told.mixed([self._element_logits(rows, previous[:, None]) for rows in hidden])
+            logits = logits[:, 0]
             if forced is not None and step >= len(forced):
                 break
             if forced is None:
@@ -265,8 +306,10 @@ class CompositionModel(nn.Module):
             else:
                 chosen = forced[step].expand(n)
                 score = score + (logits / temperature).log_softmax(1)[:, chosen[0]]
-            last = place == self.max_elements - 1
-            amounts = self._amount_logits(hidden, chosen[:, None], left[:, None], last)[:, 0]
+            last = torch.tensor([step == self.max_elements - 1], device=device)
+            amounts = told.mixed(
+                [self._amount_logits(rows, chosen[:, None], left[:, None], last) for rows in hidden]
+            )[:, 0]
             if forced is not None:
                 after = len(forced) - step - 1
                 most = left - after

@@ -24,12 +24,14 @@ from crystalcodec.generators.site_diffusion.composition import (
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
+    Told,
 )
 from crystalcodec.generators.site_diffusion.denoiser import (
     SiteDenoiser,
     all_pairs,
     centred_on_zero,
 )
+from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.generators.site_diffusion.tables import (
     SiteTable,
     read_sites,
@@ -45,7 +47,6 @@ __all__ = ["SiteDiffusion"]
 # Coordinates are multiplied with this, so that their noise and that of the standardised cells
 # matter at the same levels: at the highest one it covers the cell, at 1 it is a bond's width.
 _UNIT: Final = 20.0
-_TRIALS: Final = 64  # compositions drawn for each one that is kept, where elements are wanted
 
 
 class SiteDiffusion(Generator):
@@ -185,7 +186,7 @@ class SiteDiffusion(Generator):
         n, n_sites = len(table.cells), table.n_sites
         groups = self._groups(batch, n)
         made = Compositions.of_sites(table.numbers, table.crystals, groups, self.table.max_elements)
-        likelihood = self.compositions.log_likelihoods(made, self.told_composition(batch, n))
+        likelihood = self.compositions.log_likelihoods(made, Told(self.told_composition(batch, n)))
         known = self.groups(groups) + self.told(batch, n)
         cells = self._standard(table.cells, n_sites)
         sigma = self.edm.levels(n, cells.device)
@@ -299,7 +300,23 @@ class SiteDiffusion(Generator):
         if not 0 < temperature < math.inf:
             raise ModelError(f"temperature is {temperature}, wanted above 0")
         batch = self.conditions.batch(wanted, n, self.device)
-        made = self._compositions(n, wanted, batch, random, temperature)
+        # The space group is known with and without what is wished.
+        wished = any(not batch[key].isnan().all() for key in self.told.keys)
+
+        def told(count: int) -> Told:
+            rows = {key: row[:1].expand(count, -1) for key, row in batch.items()}
+            blank = self.told_composition({}, count) if wished else None
+            return Told(self.told_composition(rows, count), blank, guidance)
+
+        made = wanted_compositions(
+            self.compositions,
+            n,
+            wanted,
+            told,
+            random,
+            temperature=temperature,
+            groups_drawn=self.group_key is not None,
+        )
         numbers, crystals = made.sites()
         n_sites, pairs = made.n_sites, all_pairs(made.n_sites)
         groups = self.groups(made.space_groups)
@@ -307,7 +324,7 @@ class SiteDiffusion(Generator):
         blank = groups + self.told({}, n)
         size = 3 * len(numbers)
 
-        def denoiser(told: Tensor) -> Denoiser:
+        def denoiser(embedded: Tensor) -> Denoiser:
             def denoise(x: Tensor, sigma: Tensor) -> Tensor:
                 coords, cells = x[:size].view(-1, 3), x[size:].view(n, 6)
                 found, clean = self._denoised(
@@ -317,7 +334,7 @@ class SiteDiffusion(Generator):
                     coords / _UNIT,
                     cells,
                     sigma[:1].expand(n),
-                    told,
+                    embedded,
                     pairs,
                 )
                 return torch.cat([(coords - sigma[0] * found).flatten(), clean.flatten()])
@@ -326,81 +343,12 @@ class SiteDiffusion(Generator):
 
         start = torch.randn(size + 6 * n, generator=random).to(self.device)
         denoise = denoiser(known)
-        # The space group is known with and without what is wished.
-        if any(not batch[key].isnan().all() for key in self.told.keys):
+        if wished:
             denoise = guided(denoise, denoiser(blank), guidance)
         x = run_sampler(denoise, start, random, edm=self.edm, steps=steps, sampler=sampler)
         coords = x[:size].view(-1, 3) / _UNIT
         cells = self._cells(x[size:].view(n, 6), n_sites)
         return write_sites(self.table, SiteTable(numbers, coords, crystals, cells))
-
-    def _compositions(
-        self, n: int, wanted: Wanted, batch: Batch, random: torch.Generator, temperature: float
-    ) -> Compositions:
-        """Space groups and compositions as wanted, or any."""
-        group = wanted.space_group
-
-        def told(count: int) -> Tensor:
-            rows = {key: row[:1].expand(count, -1) for key, row in batch.items()}
-            embedded: Tensor = self.told_composition(rows, count)
-            return embedded
-
-        def groups(count: int) -> Tensor | None:
-            if group is None and self.group_key is not None:
-                return None
-            return torch.full((count,), group or 0, device=self.device)
-
-        if wanted.formula:
-            return self._of_formula(n, wanted, told, random, temperature)
-        if not wanted.elements:
-            made, _ = self.compositions.draw(
-                told(n), random, space_groups=groups(n), temperature=temperature
-            )
-            return made
-        symbols = dict.fromkeys(wanted.elements)
-        numbers = torch.tensor([ATOMIC_NUMBERS[s] for s in symbols], device=self.device)
-        numbers = numbers[self.compositions.ranks[numbers].argsort()]
-        trials = min(_TRIALS * n, 16384)
-        made, score = self.compositions.draw(
-            told(trials),
-            random,
-            space_groups=groups(trials),
-            forced=numbers,
-            temperature=temperature,
-        )
-        shares = score.softmax(0).cpu()
-        chosen = torch.multinomial(shares, n, True, generator=random)
-        return made[chosen.to(self.device)]
-
-    def _of_formula(
-        self, n: int, wanted: Wanted, told: Any, random: torch.Generator, temperature: float
-    ) -> Compositions:
-        """Space groups and multiples of a formula, as probable as the model finds them."""
-        counts = wanted.counts
-        ranks = self.compositions.ranks.tolist()
-        numbers = sorted(counts, key=lambda number: ranks[number])
-        most = self.table.max_sites // sum(counts.values())
-        multiples = torch.arange(1, most + 1, device=self.device)
-        if wanted.space_group is not None:
-            groups = torch.tensor([wanted.space_group], device=self.device)
-        elif self.group_key is None:
-            groups = torch.zeros(1, dtype=torch.long, device=self.device)
-        else:
-            groups = torch.arange(N_SPACE_GROUPS + 1, device=self.device)
-        multiple = multiples.repeat(len(groups))
-        size = (len(multiple), self.table.max_elements)
-        elements = torch.zeros(size, dtype=torch.long, device=self.device)
-        amounts = torch.zeros_like(elements)
-        elements[:, : len(numbers)] = torch.tensor(numbers, device=self.device)
-        once = torch.tensor([counts[number] for number in numbers], device=self.device)
-        amounts[:, : len(numbers)] = once * multiple[:, None]
-        every = Compositions(
-            groups.repeat_interleave(len(multiples)), amounts.sum(1), elements, amounts
-        )
-        likelihoods = self.compositions.log_likelihoods(every, told(len(every)), temperature)
-        shares = likelihoods.softmax(0).cpu()
-        chosen = torch.multinomial(shares, n, True, generator=random)
-        return every[chosen.to(self.device)]
 
 
 def _check(
