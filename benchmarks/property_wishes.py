@@ -5,7 +5,8 @@
 For each property that the generator was trained with and the package predicts: samples without a
 wish, and with each wanted value (the mean of the training data, less and plus one and two standard
 deviations where the data reach so far). The predictor has no part in sampling. Samples that decode
-to no crystal, and crystals without a prediction, are counted beside the means.
+to no crystal, and crystals without a prediction, are counted beside the means, and what guidance
+costs in validity (of all samples).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from record import record  # first: it sets the number of threads
 import numpy as np
 
 import crystalcodec
+from crystalcodec.evaluation import validity
 from crystalcodec.generators.conditions import Wanted
 from crystalcodec.registry import PRETRAINED
 from crystalcodec.workflow.generating.runs import find_generator
@@ -45,6 +47,10 @@ def main() -> None:
             "n": arguments.n,
             "n_decoded": len(crystals),
             "n_predicted": len(there),
+            "structures_valid": int(validity.published_structure_validity(crystals).sum()),
+            "compositions_valid": int(
+                validity.check_compositions(crystals, validity.published_rules()).valid.sum()
+            ),
             "mean": float(there.mean()),
             "standard_deviation": float(there.std()),
             "median": float(np.median(there)),
