@@ -13,7 +13,9 @@ from crystalcodec.crystals import Crystals
 from crystalcodec.generators.base import build_generator
 from crystalcodec.generators.conditions import Conditions, Wanted
 from crystalcodec.generators.site_codec.generator import coordinates_of, kl_divergence, points_of
+from crystalcodec.generators.site_codec.site_network import SitesDecoder
 from crystalcodec.generators.site_codec.slots import (
+    Slots,
     cells_of,
     likeliest_counts,
     numbers_of_counts,
@@ -62,11 +64,14 @@ def codec(representation, crystals, conditions=None, **parameters):
     return made
 
 
-@pytest.fixture(scope="module")
-def trained():
+@pytest.fixture(scope="module", params=["crystal", "sites"])
+def trained(request):
     """A codec that has seen four crystals often enough to know them by heart."""
     crystals = some()
-    made = codec(form(), crystals, beta=0.0, coordinate_weight=30.0)
+    width = {"crystal": 16, "sites": 32}[request.param]
+    made = codec(
+        form(), crystals, beta=0.0, coordinate_weight=30.0, code_of=request.param, width=width
+    )
     batch = arrays_of(form(), crystals)
     optimiser = torch.optim.Adam(made.parameters(), lr=5e-3)
     for step in range(200):
@@ -105,9 +110,10 @@ def test_figures_of_what_it_knows_are_small(trained):
     assert figures["angle_error"].item() < 2
 
 
-def test_the_order_of_sites_does_not_change_the_code():
+@pytest.mark.parametrize("code_of", ["crystal", "sites"])
+def test_the_order_of_sites_does_not_change_the_code(code_of):
     crystals = some()
-    made = codec(form(), crystals)
+    made = codec(form(), crystals, code_of=code_of)
     rng = np.random.default_rng(0)
     ends = crystals.offsets
     order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in pairwise(ends)])
@@ -203,7 +209,7 @@ def test_loss_is_the_sum_of_what_the_docstring_says():
     flat = torch.full((2, 119, 9), 1 / 9).log()
     made.decoder.compositions = lambda whole: (flat, torch.full((2, 9), 1 / 9).log())
     made.decoder.coordinates = lambda whole, numbers: torch.zeros(2, 8, 3, 2)
-    made.decoder.cell = Says(lambda whole: torch.zeros(2, 6))
+    made.decoder.cell = lambda whole: torch.zeros(2, 6)
     parts = made._errors(slots, torch.zeros(2, 16), {})
     # 119 elements and the number of sites, each one of nine.
     assert parts["composition"].item() == pytest.approx(120 * np.log(9), rel=1e-5)
@@ -213,6 +219,28 @@ def test_loss_is_the_sum_of_what_the_docstring_says():
     cells = made._logarithms(slots.cells, slots.n_sites)
     share = (cells.std(0) > 1e-3).float().mean().item()
     assert parts["cell"].item() == pytest.approx(3.0 * share, abs=1e-3)
+
+
+def test_each_slot_says_its_element_or_none():
+    torch.manual_seed(0)
+    decoder = SitesDecoder(5, 3, 8, 1, 2, 1)
+    torch.nn.init.normal_(decoder.to_elements.weight)
+    whole = decoder.whole(torch.randn(4, 15))
+    probabilities = decoder.log_elements(whole).exp()
+    torch.testing.assert_close(probabilities.sum(2), torch.ones(4, 5))
+    assert (probabilities[:, 0, 0] == 0).all()
+    assert (probabilities[:, 1:, 0] > 0).all()
+    numbers = torch.tensor([[3, 8, 0, 0, 0], [1, 1, 1, 1, 1], [6, 0, 0, 0, 0], [3, 8, 9, 0, 0]])
+    slots = Slots(numbers, torch.zeros(4, 5, 3), torch.ones(4, 6))
+    wanted = [
+        -sum(probabilities[i, j, z].log() for j, z in enumerate(row))
+        for i, row in enumerate(numbers.tolist())
+    ]
+    torch.testing.assert_close(decoder.composition_error(whole, slots), torch.stack(wanted))
+    # Where nothing speaks for a site, the first slot still has one.
+    with torch.no_grad():
+        decoder.to_elements.bias[0] += 1e4
+    assert [(row > 0).tolist() for row in decoder.numbers(whole)] == [[True] + 4 * [False]] * 4
 
 
 def test_missing_property_values_do_not_count():
@@ -286,7 +314,9 @@ def test_a_cell_that_closes_nothing_is_a_failure(trained):
 def test_codes_far_away_give_arrays_and_no_error(trained):
     made, _, _ = trained
     with torch.no_grad():
-        arrays = made.decode(1e4 * torch.randn(8, 16, generator=torch.Generator().manual_seed(0)))
+        arrays = made.decode(
+            1e4 * torch.randn(8, made.size, generator=torch.Generator().manual_seed(0))
+        )
     decoded = form().decode({k: v.numpy() for k, v in arrays.items()})
     assert len(decoded.crystals) + len(decoded.failures) == 8
 
@@ -296,6 +326,7 @@ def test_codes_far_away_give_arrays_and_no_error(trained):
     [
         ({"code": 0}, "code is 0"),
         ({"width": 18}, "multiple of 4"),
+        ({"code_of": "cell"}, "code_of is 'cell', wanted one of crystal, sites"),
         ({"n_parents": 1}, "n_parents is 1"),
     ],
 )

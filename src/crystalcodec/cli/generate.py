@@ -145,7 +145,7 @@ def generate(
                 seed=seed,
                 batch_size=batch_size,
                 device=device,
-                clean=[step for step in (clean or "").split(",") if step.strip()],
+                clean=[] if clean is None else clean.split(","),
                 drop_invalid=drop_invalid,
                 relax=relax,
                 potential=potential,

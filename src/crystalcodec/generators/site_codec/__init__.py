@@ -1,4 +1,4 @@
-"""One code for each crystal: sites and cell through attention to a short vector and back."""
+"""Codes of crystals: sites and cell through attention to short vectors and back."""
 
 from crystalcodec.generators.site_codec.generator import SiteCodec
 

@@ -14,14 +14,9 @@ from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.generators.base import Batch, LatentGenerator
 from crystalcodec.generators.conditions import Conditions, Wanted
 from crystalcodec.generators.parents import Parents, draw_codes, misses
-from crystalcodec.generators.site_codec.network import Decoder, Encoder
-from crystalcodec.generators.site_codec.slots import (
-    Slots,
-    cells_of,
-    likeliest_counts,
-    numbers_of_counts,
-    slots_of,
-)
+from crystalcodec.generators.site_codec.network import CrystalDecoder, CrystalEncoder
+from crystalcodec.generators.site_codec.site_network import SitesDecoder, SitesEncoder
+from crystalcodec.generators.site_codec.slots import Slots, cells_of, slots_of
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.models.base import FullPrecisionLinear, ModelError, fixed_arrays
 from crystalcodec.models.site_attention.reading import reader_of
@@ -29,11 +24,11 @@ from crystalcodec.representations.base import InvertibleRepresentation, Represen
 
 __all__ = ["SiteCodec"]
 
-_NEVER: Final = 30.0  # what a logarithm of a probability is at least, negative
+CODES_OF: Final = ("crystal", "sites")
 
 
 class SiteCodec(LatentGenerator):
-    """Sites and cell to one code for the whole crystal, and back.
+    """Sites and cell to a code, one for the whole crystal or numbers for each site, and back.
 
     Sites are read from the arrays by their fields, as decoding reads them, and put in an order of
     their own: rising atomic number, then z, y and x. So the code, mean of a normal posterior, is
@@ -44,6 +39,10 @@ class SiteCodec(LatentGenerator):
     elements in their order (in training the true ones), attention between the slots gives
     coordinates as points of circles, one for each axis. The cell is logarithms of lengths,
     divided by the cube root of the number of sites, and angles, standardised.
+
+    With ``code_of="sites"`` each slot has ``code`` numbers of its own, as the autoencoders have
+    that diffusion in a latent space is built on (Joshi et al., arXiv 2503.03965): no dense layers
+    over the whole crystal, and each slot says its element, or that it has no site.
 
     Loss, mean over crystals: cross-entropy of the composition (nats) + ``coordinate_weight``
     times the squared distance of the points, summed over the axes, mean over the sites +
@@ -62,11 +61,14 @@ class SiteCodec(LatentGenerator):
     conditions
         Property values alone.
     code
-        Numbers of a code.
+        Numbers of a code; with ``code_of="sites"`` for each of the ``max_sites`` slots.
+    code_of
+        ``crystal`` or ``sites``.
     width, layers, heads
         Of attention, in both halves.
     hidden, blocks
-        Of the dense layers, in both halves.
+        Of the dense layers, in both halves; with ``code_of="sites"`` ``blocks`` are those on each
+        slot before its coordinates, and ``hidden`` is not used.
     harmonics
         Multiples of the coordinates that the encoder sees.
     max_sites
@@ -87,6 +89,7 @@ class SiteCodec(LatentGenerator):
         conditions: Conditions,
         *,
         code: int = 128,
+        code_of: str = "crystal",
         width: int = 96,
         layers: int = 2,
         heads: int = 4,
@@ -110,6 +113,8 @@ class SiteCodec(LatentGenerator):
             raise ModelError(
                 f"width is {width} for {heads} heads, wanted a multiple of {2 * heads}"
             )
+        if code_of not in CODES_OF:
+            raise ModelError(f"code_of is {code_of!r}, wanted one of {', '.join(CODES_OF)}")
         other = [entry.name for entry in conditions.entries if entry.kind != "value"]
         if other:
             raise ModelError(
@@ -120,16 +125,24 @@ class SiteCodec(LatentGenerator):
         assert read is not None
         assert isinstance(representation, InvertibleRepresentation)
         self.read, self.form = read, representation
-        self.max_sites, self.size = max_sites, code
+        self.max_sites = max_sites
         self.beta, self.property_weight = beta, property_weight
         self.coordinate_weight, self.cell_weight = coordinate_weight, cell_weight
-        shape = (width, layers, heads, hidden, blocks)
-        self.encoder = Encoder(max_sites, code, *shape, harmonics)
-        self.decoder = Decoder(max_sites, code, *shape)
+        self.encoder: CrystalEncoder | SitesEncoder
+        self.decoder: CrystalDecoder | SitesDecoder
+        shape = (max_sites, code, width, layers, heads)
+        if code_of == "crystal":
+            self.size = code
+            self.encoder = CrystalEncoder(*shape, hidden, blocks, harmonics)
+            self.decoder = CrystalDecoder(*shape, hidden, blocks)
+        else:
+            self.size = code * max_sites
+            self.encoder = SitesEncoder(*shape, harmonics)
+            self.decoder = SitesDecoder(*shape, blocks)
         n_values = len(conditions.entries)
         self.branch = (
             nn.Sequential(
-                nn.Linear(code, 128),
+                nn.Linear(self.size, 128),
                 nn.ReLU(),
                 nn.Linear(128, 32),
                 nn.ReLU(),
@@ -211,22 +224,19 @@ class SiteCodec(LatentGenerator):
         return sum(parts.values(), self.beta * divergence)
 
     def posterior(self, slots: Slots) -> tuple[Tensor, Tensor]:
-        """(n, code) means and logarithms of variances."""
+        """(n, size) means and logarithms of variances."""
         found: tuple[Tensor, Tensor] = self.encoder(slots, self._standard(slots))
         return found
 
     def _errors(self, slots: Slots, codes: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The parts of the loss beside the divergence, weighted, means over crystals."""
         whole = self.decoder.whole(codes)
-        log_counts, log_total = self.decoder.compositions(whole)
-        right = log_counts.gather(2, slots.counts.long()[..., None]).sum((1, 2))
-        right = right + log_total.gather(1, slots.n_sites[:, None])[:, 0]
         apart = self.decoder.coordinates(whole, slots.numbers) - points_of(slots.frac_coords)
         of_sites = apart.square().sum((2, 3)) * slots.there
         of_crystals = of_sites.sum(1) / slots.n_sites.clamp(min=1)
         of_cells = (self.decoder.cell(whole) - self._standard(slots)).square().mean(1)
         parts = {
-            "composition": -right.mean(),
+            "composition": self.decoder.composition_error(whole, slots).mean(),
             "coordinates": self.coordinate_weight * of_crystals.mean(),
             "cell": self.cell_weight * of_cells.mean(),
         }
@@ -249,7 +259,8 @@ class SiteCodec(LatentGenerator):
         slots = self.slots(batch)
         mean, log_variance = self.posterior(slots)
         whole = self.decoder.whole(mean)
-        counts = likeliest_counts(*self._clamped(whole))
+        numbers = self.decoder.numbers(whole)
+        counts = Slots(numbers, slots.frac_coords, slots.cells).counts
         points = self.decoder.coordinates(whole, slots.numbers)
         moved = (coordinates_of(points) - slots.frac_coords + 0.5) % 1 - 0.5
         distances = (moved * slots.cells[:, None, :3]).norm(dim=2) * slots.there
@@ -266,22 +277,17 @@ class SiteCodec(LatentGenerator):
             **{name: value for name, value in parts.items() if name == "properties"},
         }
 
-    def _clamped(self, whole: Tensor) -> tuple[Tensor, Tensor]:
-        counts, total = self.decoder.compositions(whole)
-        return counts.clamp(min=-_NEVER), total.clamp(min=-_NEVER)
-
     def encode(self, batch: Batch) -> Tensor:
-        """(n, code) means of the posteriors."""
+        """(n, size) means of the posteriors."""
         return self.posterior(self.slots(batch))[0]
 
     def decode(self, codes: Tensor, batch: Batch | None = None) -> dict[str, Tensor]:
         """Arrays of codes; NaN where a crystal cannot be held."""
         del batch
         whole = self.decoder.whole(codes)
-        counts = likeliest_counts(*self._clamped(whole))
-        numbers = numbers_of_counts(counts, self.max_sites)
+        numbers = self.decoder.numbers(whole)
         coords = coordinates_of(self.decoder.coordinates(whole, numbers)) % 1
-        cells = self._cells(self.decoder.cell(whole), counts.sum(1))
+        cells = self._cells(self.decoder.cell(whole), (numbers > 0).sum(1))
         return self._arrays(Slots(numbers, coords, cells))
 
     def _arrays(self, slots: Slots) -> dict[str, Tensor]:

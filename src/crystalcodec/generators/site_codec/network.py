@@ -3,31 +3,69 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from crystalcodec.generators.site_codec.slots import N_NUMBERS, Slots
+from crystalcodec.generators.site_codec.slots import (
+    N_NUMBERS,
+    Slots,
+    likeliest_counts,
+    numbers_of_counts,
+)
 from crystalcodec.models.base import FullPrecisionLinear
 
-__all__ = ["Decoder", "Encoder"]
+__all__ = ["Attention", "Block", "CrystalDecoder", "CrystalEncoder", "SiteTokens"]
+
+_NEVER: Final = 30.0  # what a logarithm of a probability is at least, negative
 
 
-class Encoder(nn.Module):
-    """Slots to mean and logarithm of the variance of a code.
+class SiteTokens(nn.Module):
+    """Slots to vectors that have seen each other, and the phases of the coordinates.
 
     Parameters
     ----------
     n_slots
         Slots of a crystal.
-    code
-        Numbers of a code.
     width, layers, heads
         Of the attention between slots.
-    hidden, blocks
-        Of the dense layers that see the whole crystal.
     harmonics
         Cosines and sines of how many multiples of the coordinates slots begin with.
+    """
+
+    def __init__(self, n_slots: int, width: int, layers: int, heads: int, harmonics: int) -> None:
+        super().__init__()
+        self.harmonics = harmonics
+        self.elements = nn.Embedding(N_NUMBERS, width)
+        self.places = nn.Parameter(torch.randn(n_slots, width) * 0.3)
+        self.coords = nn.Linear(6 * harmonics, width)
+        self.cell = nn.Linear(6, width)
+        self.layers = nn.ModuleList(Attention(width, heads) for _ in range(layers))
+
+    def forward(self, slots: Slots, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, slots, width), and (n, slots, 6) cosines and sines of the coordinates."""
+        steps = torch.arange(1, self.harmonics + 1, device=cells.device) * (2 * math.pi)
+        phases = slots.frac_coords[..., None] * steps
+        waves = torch.stack([phases.cos(), phases.sin()], dim=-1)
+        tokens = self.elements(slots.numbers) + self.coords(waves.flatten(2)) + self.places
+        tokens = tokens + self.cell(cells)[:, None]
+        for layer in self.layers:
+            tokens = layer(tokens, slots.there)
+        return tokens, waves[..., 0, :].flatten(2)
+
+
+class CrystalEncoder(nn.Module):
+    """Slots to mean and logarithm of the variance of one code for the crystal.
+
+    Parameters
+    ----------
+    n_slots, width, layers, heads, harmonics
+        Of :class:`SiteTokens`.
+    code
+        Numbers of a code.
+    hidden, blocks
+        Of the dense layers that see the whole crystal.
     """
 
     def __init__(
@@ -42,12 +80,7 @@ class Encoder(nn.Module):
         harmonics: int,
     ) -> None:
         super().__init__()
-        self.harmonics = harmonics
-        self.elements = nn.Embedding(N_NUMBERS, width)
-        self.places = nn.Parameter(torch.randn(n_slots, width) * 0.3)
-        self.coords = nn.Linear(6 * harmonics, width)
-        self.cell = nn.Linear(6, width)
-        self.layers = nn.ModuleList(Attention(width, heads) for _ in range(layers))
+        self.tokens = SiteTokens(n_slots, width, layers, heads, harmonics)
         self.short = nn.Linear(width, width // 2)
         # Phases, counts and cell also go to the dense layers as they are.
         self.inward = nn.Linear(n_slots * (width // 2 + 6) + N_NUMBERS + 6, hidden)
@@ -56,25 +89,20 @@ class Encoder(nn.Module):
 
     def forward(self, slots: Slots, cells: Tensor) -> tuple[Tensor, Tensor]:
         """(n, code) each; ``cells`` are the standardised ones."""
-        there = slots.there
-        steps = torch.arange(1, self.harmonics + 1, device=cells.device) * (2 * math.pi)
-        phases = slots.frac_coords[..., None] * steps
-        waves = torch.stack([phases.cos(), phases.sin()], dim=-1)
-        tokens = self.elements(slots.numbers) + self.coords(waves.flatten(2)) + self.places
-        tokens = tokens + self.cell(cells)[:, None]
-        for layer in self.layers:
-            tokens = layer(tokens, there)
-        kept = torch.cat([self.short(tokens), waves[..., 0, :].flatten(2)], dim=2)
-        kept = (kept * there[..., None]).flatten(1)
+        tokens, phases = self.tokens(slots, cells)
+        kept = torch.cat([self.short(tokens), phases], dim=2)
+        kept = (kept * slots.there[..., None]).flatten(1)
         whole = self.inward(torch.cat([kept, slots.counts, cells], dim=1))
         mean, log_variance = self.outward(self.blocks(whole)).chunk(2, dim=1)
         return mean, log_variance.clamp(-12, 4)
 
 
-class Decoder(nn.Module):
+class CrystalDecoder(nn.Module):
     """A code to composition, cell and, given the elements of the slots, coordinates.
 
-    Parameters as of :class:`Encoder`.
+    The composition is a number of sites of each element (a distribution each) and a number of
+    sites of the crystal; decoded is the likeliest of all, found exactly. Parameters as of
+    :class:`CrystalEncoder`.
     """
 
     def __init__(
@@ -90,7 +118,7 @@ class Decoder(nn.Module):
             self.counts.weight.mul_(0.1)
             self.counts.bias.view(N_NUMBERS, -1)[:, 0] += 6.0
         self.total = FullPrecisionLinear(hidden, n_slots + 1)
-        self.cell = FullPrecisionLinear(hidden, 6)
+        self.to_cell = FullPrecisionLinear(hidden, 6)
         self.slots = nn.Linear(hidden, n_slots * width)
         self.elements = nn.Embedding(N_NUMBERS, width)
         self.places = nn.Parameter(torch.randn(n_slots, width) * 0.3)
@@ -108,6 +136,23 @@ class Decoder(nn.Module):
         """Logarithms of probabilities: (n, 119, slots + 1) of counts, (n, slots + 1) of sites."""
         counts = self.counts(whole).view(-1, N_NUMBERS, self.n_slots + 1)
         return counts.log_softmax(2), self.total(whole).log_softmax(1)
+
+    def composition_error(self, whole: Tensor, slots: Slots) -> Tensor:
+        """(n,) nats that the right composition costs."""
+        log_counts, log_total = self.compositions(whole)
+        right = log_counts.gather(2, slots.counts.long()[..., None]).sum((1, 2))
+        return -right - log_total.gather(1, slots.n_sites[:, None])[:, 0]
+
+    def numbers(self, whole: Tensor) -> Tensor:
+        """(n, slots) atomic numbers of the likeliest composition; 0 in slots without a site."""
+        log_counts, log_total = self.compositions(whole)
+        counts = likeliest_counts(log_counts.clamp(min=-_NEVER), log_total.clamp(min=-_NEVER))
+        return numbers_of_counts(counts, self.n_slots)
+
+    def cell(self, whole: Tensor) -> Tensor:
+        """(n, 6) the standardised cell."""
+        cell: Tensor = self.to_cell(whole)
+        return cell
 
     def coordinates(self, whole: Tensor, numbers: Tensor) -> Tensor:
         """(n, slots, 3, 2) points near the unit circle of slots that have these elements."""
