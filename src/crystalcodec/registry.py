@@ -111,7 +111,7 @@ AUGMENTATIONS: Final[Mapping[str, str]] = {
 }
 
 PRETRAINED: Final[Mapping[str, str]] = {
-    "formation_energy_per_atom": "materials_project",
+    "formation_energy_per_atom": "formation_energy",
     "band_gap": "materials_project",
     "bulk_modulus_vrh": "materials_project",
     "shear_modulus_vrh": "materials_project",
