@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import combinations, permutations
 
 import numpy as np
@@ -232,9 +233,9 @@ def _denoiser_input(seed=0):
     }
 
 
-def _denoiser():
+def _denoiser(images=False):
     torch.manual_seed(0)
-    network = SiteDenoiser(24, 12, 2)
+    network = SiteDenoiser(24, 12, 2, images=images)
     # The last layers start at zero, which would make everything invariant.
     for last in (network.pull, network.push, network.to_cell[-1]):
         torch.nn.init.normal_(last.weight)
@@ -251,8 +252,9 @@ def _double(given):
 
 
 @torch.no_grad()
-def test_the_denoiser_does_not_see_the_origin_nor_whole_translations():
-    network, given = _denoiser(), _double(_denoiser_input())
+@pytest.mark.parametrize("images", [False, True])
+def test_the_denoiser_does_not_see_the_origin_nor_whole_translations(images):
+    network, given = _denoiser(images), _double(_denoiser_input())
     noise, cells = network(**given)
     assert noise.abs().min() > 1e-4
     shift = torch.tensor([[0.3, -0.2, 0.7], [0.1, 0.5, 0.9]], dtype=torch.double)
@@ -261,6 +263,27 @@ def test_the_denoiser_does_not_see_the_origin_nor_whole_translations():
     noise_moved, cells_moved = network(**{**given, "coords": moved})
     torch.testing.assert_close(noise_moved, noise)
     torch.testing.assert_close(cells_moved, cells)
+
+
+@torch.no_grad()
+def test_distances_are_those_of_all_images_around():
+    network, given = _denoiser(images=True), _double(_denoiser_input())
+    coords, lattices = given["coords"].numpy(), given["lattices"].numpy()
+    pairs = given["pairs"]
+    found = network._features(given["coords"], given["lattices"], pairs)[:, -24:].numpy()
+    for row, i, j, crystal in zip(
+        found, pairs.receivers, pairs.senders, pairs.crystals, strict=True
+    ):
+        apart = coords[j] - coords[i]
+        wanted = np.zeros(24)
+        for shift in itertools.product((-1, 0, 1), repeat=3):
+            vector = (apart - np.round(apart) + shift) @ lattices[crystal]
+            distance = np.linalg.norm(vector)
+            wanted += np.exp(-0.5 * ((distance - np.linspace(0, 6, 24)) / (6 / 23)) ** 2)
+        np.testing.assert_allclose(row, wanted, atol=2e-3)
+    # A site and its own images tell the cell.
+    own = pairs.receivers == pairs.senders
+    assert np.abs(found[own][0] - found[own][-1]).max() > 0.5
 
 
 @torch.no_grad()

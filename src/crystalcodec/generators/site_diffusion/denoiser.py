@@ -15,6 +15,7 @@ __all__ = ["Pairs", "SiteDenoiser", "all_pairs", "centred_on_zero"]
 # High multiples, among them those of special positions, tell small shifts from none; each is
 # the product of its halves.
 _HARMONICS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+_REACH: Final = 4.0  # standard deviations that Gaussians of distances are followed to
 _SCALES: Final = (2.0, 6.0, 18.0, 54.0)  # the same for cells, in standard deviations
 
 
@@ -57,7 +58,8 @@ class SiteDenoiser(nn.Module):
     """Gated messages between all sites of a crystal; the same for any origin and order of sites.
 
     The network sees of the coordinates only differences, as harmonics exp(2πi m (x_j - x_i)) of
-    each axis, and distances in the noisy cell, of the nearest image of each pair.
+    each axis, and distances in the noisy cell, of the nearest image of each pair or of all that are
+    in the cells around.
     Layers as in ``models/site_attention``, with scale and shift from what is known of the whole
     crystal: noise level, space group, conditions, noisy cell.
 
@@ -72,10 +74,14 @@ class SiteDenoiser(nn.Module):
     n_radial
         Gaussians of distance that pairs see, up to ``radius``.
     radius
-        Å.
+        Å; 6 with ``images``, 8 without, if not given.
+    images
+        Whether the Gaussians are summed over the 27 images of a pair that are in the cells around,
+        and not of the nearest alone. A site and itself then tell the cell.
     """
 
     centres: Tensor
+    around: Tensor
     waves: Tensor
 
     def __init__(
@@ -84,10 +90,15 @@ class SiteDenoiser(nn.Module):
         messages: int,
         layers: int,
         n_radial: int = 24,
-        radius: float = 8.0,
+        radius: float | None = None,
+        images: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
+        steps = torch.arange(-1.0, 2.0) if images else torch.zeros(1)
+        self.register_buffer("around", torch.cartesian_prod(*[steps] * 3), persistent=False)
+        if radius is None:
+            radius = 6.0 if images else 8.0
         self.register_buffer("centres", torch.linspace(0, radius, n_radial), persistent=False)
         self.spacing = radius / (n_radial - 1)
         n_features = 6 * len(_HARMONICS) + n_radial
@@ -183,10 +194,26 @@ class SiteDenoiser(nn.Module):
         for multiple in _HARMONICS[1:]:
             powers[multiple] = _product(powers[multiple // 2], powers[multiple - multiple // 2])
         vectors = (apart[:, :, None] * lattices.index_select(0, pairs.crystals)).sum(1)
-        distances = vectors.square().sum(1).clamp(min=1e-12).sqrt()
-        radial = (-0.5 * ((distances[:, None] - self.centres) / self.spacing).square()).exp()
+        radial = self._radial(vectors, lattices, pairs)
         harmonics = torch.cat([wave.flatten(1) for wave in powers.values()], dim=1)
         return torch.cat([harmonics, radial], dim=1)
+
+    def _radial(self, nearest: Tensor, lattices: Tensor, pairs: Pairs) -> Tensor:
+        """(n_pairs, n_radial): Gaussians of the distances of the images, summed."""
+        if len(self.around) == 1:
+            return self._gaussians(nearest.square().sum(1))
+        shifts = (self.around.to(lattices) @ lattices).index_select(0, pairs.crystals)
+        squares = (nearest[:, None] + shifts).square().sum(2)
+        # Most images are farther than any Gaussian reaches.
+        reach = self.centres[-1] + _REACH * self.spacing
+        pair, image = (squares < reach**2).nonzero(as_tuple=True)
+        near = self._gaussians(squares[pair, image])
+        return near.new_zeros(len(nearest), near.shape[1]).index_add(0, pair, near)
+
+    def _gaussians(self, squares: Tensor) -> Tensor:
+        """(k, n_radial) of squared distances (k,), Å²."""
+        distances = squares.clamp(min=1e-12).sqrt()
+        return (-0.5 * ((distances[:, None] - self.centres) / self.spacing).square()).exp()
 
 
 class _Layer(nn.Module):

@@ -75,6 +75,8 @@ class SiteDiffusion(Generator):
         Values; ``space_group``, without which none is drawn.
     width, messages, layers
         Of the denoiser.
+    images
+        Whether it sees the distances of all images in the cells around, not of the nearest alone.
     composition_width, composition_layers, dropout
         Of the composition model.
     drop
@@ -100,6 +102,7 @@ class SiteDiffusion(Generator):
         width: int = 160,
         messages: int = 80,
         layers: int = 5,
+        images: bool = False,
         composition_width: int = 128,
         composition_layers: int = 3,
         dropout: float = 0.1,
@@ -124,7 +127,7 @@ class SiteDiffusion(Generator):
             composition_layers,
             dropout=dropout,
         )
-        self.denoiser = SiteDenoiser(width, messages, layers)
+        self.denoiser = SiteDenoiser(width, messages, layers, images=images)
         self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
         nn.init.normal_(self.groups.weight, std=0.3)
         self.told = ConditionEmbedding(others, width, drop)
