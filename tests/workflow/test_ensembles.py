@@ -16,7 +16,7 @@ from crystalcodec.workflow.calibration import Calibration, open_held_out
 from crystalcodec.workflow.checkpoints import load_weights
 from crystalcodec.workflow.config import merge
 from crystalcodec.workflow.ensembles import averaged, open_ensemble, seed_folders
-from crystalcodec.workflow.prediction import answers_of
+from crystalcodec.workflow.prediction import Encodings, answers_of
 from crystalcodec.workflow.results import judge
 from crystalcodec.workflow.splits import label
 from crystalcodec.workflow.training import train_seeds
@@ -66,6 +66,24 @@ def test_a_folder_of_seeds_is_the_mean_of_its_runs(seeds, made_dataset):
     assert (together.lower < together.values).all()
     assert (together.values < together.upper).all()
     assert together.coverage == 0.9
+
+
+def test_crystals_are_encoded_once_for_all_networks(seeds, made_dataset, monkeypatch):
+    crystals = made_dataset(9, 4).crystals
+    representation = open_ensemble(seeds).members[0].representation
+    encode, calls = type(representation).encode, []
+
+    def counted(self, some):
+        calls.append(len(some))
+        return encode(self, some)
+
+    monkeypatch.setattr(type(representation), "encode", counted)
+    once = predict(seeds, crystals)
+    assert calls == [9]
+    # What is too large to be kept is encoded for each, and is the same.
+    again = predict(seeds, crystals, encodings=Encodings(most=0))
+    assert calls == [9] * 4
+    np.testing.assert_array_equal(once.values, again.values)
 
 
 def test_a_run_with_snapshots_is_the_mean_of_them(seeds, made_dataset):

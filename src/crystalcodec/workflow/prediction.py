@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
+from crystalcodec.representations.base import Encoded, Representation
 from crystalcodec.workflow.applicability import HiddenVectors
 from crystalcodec.workflow.ensembles import Ensemble, averaged, open_ensemble
 from crystalcodec.workflow.predictions import PredictionError, Predictions, check_table_path
@@ -27,6 +29,7 @@ from crystalcodec.workflow.trust import COVERAGE, Trust
 
 __all__ = [
     "Answers",
+    "Encodings",
     "PredictionError",
     "Predictions",
     "answers",
@@ -48,6 +51,32 @@ Failures = tuple[Failure, ...]
 _DRAWN, _BATCH = 4096, 512
 
 
+class Encodings:
+    """Arrays of the crystals of one call, encoded once for all networks that take the same.
+
+    Parameters
+    ----------
+    most
+        Bytes that are kept; what comes after is encoded for each network.
+    """
+
+    def __init__(self, most: int = 1 << 29) -> None:
+        self._left = most
+        self._kept: dict[tuple[str, int], Encoded] = {}
+
+    def of(self, representation: Representation, start: int, crystals: Crystals) -> Encoded:
+        """Of the crystals that this representation holds, those from ``start`` on."""
+        key = (json.dumps(representation.config(), sort_keys=True), start)
+        if key in self._kept:
+            return self._kept[key]
+        encoded = representation.encode(crystals)
+        size = sum(array.nbytes for array in encoded.arrays.values())
+        if size <= self._left:
+            self._left -= size
+            self._kept[key] = encoded
+        return encoded
+
+
 def predict(
     run: Run | Ensemble | str | Path,
     crystals: Crystals,
@@ -57,6 +86,7 @@ def predict(
     coverage: float = COVERAGE,
     allow_unseen: bool = False,
     nearest: int = 0,
+    encodings: Encodings | None = None,
 ) -> Predictions:
     """Predict the targets of a run for crystals.
 
@@ -77,6 +107,8 @@ def predict(
         Whether a crystal with an element that no training crystal has gets a number.
     nearest
         How many of the nearest training crystals to name.
+    encodings
+        What other models have encoded of the same crystals, in the same call.
 
     Raises
     ------
@@ -92,7 +124,7 @@ def predict(
     if len(names) != len(crystals):
         raise PredictionError(f"{len(names)} ids for {len(crystals)} crystals: wanted one for each")
     trust = Trust.open(model)
-    told = answers_of(model, crystals, copies)
+    told = answers_of(model, crystals, copies, encodings)
     made = Predictions(
         tuple(target.column for target in model.targets),
         tuple(target.unit for target in model.targets),
@@ -212,16 +244,22 @@ class Answers:
     hidden: Floats | None = None
 
 
-def answers_of(model: Run | Ensemble, crystals: Crystals, copies: int | None = None) -> Answers:
+def answers_of(
+    model: Run | Ensemble,
+    crystals: Crystals,
+    copies: int | None = None,
+    encodings: Encodings | None = None,
+) -> Answers:
     """Values, their spread and hidden vectors; raises as :func:`outputs_of` does.
 
     The mean over the runs of an ensemble is that of their values; a run with snapshots tells what
     the mean of their outputs tells. The spread is that over the runs, or over the snapshots of a
     single one. A row with a value that is not finite is no answer, but a failure.
     """
+    encodings = encodings or Encodings()
     if isinstance(model, Run):
-        return _answers_of_run(model, crystals, copies)
-    told = [_answers_of_run(run, crystals, copies) for run in model.members]
+        return _answers_of_run(model, crystals, copies, encodings)
+    told = [_answers_of_run(run, crystals, copies, encodings) for run in model.members]
     if len(told) == 1:
         return told[0]
     values, spread = averaged([one.values for one in told])
@@ -231,8 +269,10 @@ def answers_of(model: Run | Ensemble, crystals: Crystals, copies: int | None = N
     return Answers(values, probabilities, failures, spread, told[0].hidden)
 
 
-def _answers_of_run(run: Run, crystals: Crystals, copies: int | None) -> Answers:
-    outputs, failures, vectors = _member_outputs(run, crystals, copies)
+def _answers_of_run(
+    run: Run, crystals: Crystals, copies: int | None, encodings: Encodings
+) -> Answers:
+    outputs, failures, vectors = _member_outputs(run, crystals, copies, encodings)
     values, probabilities = values_of(run.targets, outputs.mean(0), crystals.n_sites)
     failed = np.zeros(len(values), bool)
     failed[[failure.index for failure in failures]] = True
@@ -265,12 +305,12 @@ def outputs_of(run: Run, crystals: Crystals, copies: int | None = None) -> tuple
     PredictionError
         Copies of a run without augmentation.
     """
-    outputs, failures, _ = _member_outputs(run, crystals, copies)
+    outputs, failures, _ = _member_outputs(run, crystals, copies, Encodings(0))
     return np.asarray(outputs.mean(0)), failures
 
 
 def _member_outputs(
-    run: Run, crystals: Crystals, copies: int | None
+    run: Run, crystals: Crystals, copies: int | None, encodings: Encodings
 ) -> tuple[Floats, Failures, Floats | None]:
     """Outputs (networks, n, n_outputs), why some rows are NaN, and hidden vectors (n, width).
 
@@ -296,9 +336,12 @@ def _member_outputs(
         total = np.zeros((shape[0], len(rows), shape[2]))
         seen: Any = 0.0
         for copy in range(max(1, copies)):
-            # Not the generators of the epochs, which are (seed, epoch).
-            rng = np.random.default_rng([run.config.seed, start, copy, 1])
-            encoded = run.representation.encode(redescribe(part, names, rng))
+            if names or run.inputs:
+                # Not the generators of the epochs, which are (seed, epoch).
+                rng = np.random.default_rng([run.config.seed, start, copy, 1])
+                encoded = run.representation.encode(redescribe(part, names, rng))
+            else:
+                encoded = encodings.of(run.representation, start, part)
             extra = {"inputs": inputs[rows][encoded.index]} if run.inputs else None
             samples = encode_samples(encoded, run.scaling, ragged, device, extra)
             precision = run.config.machine.precision

@@ -10,8 +10,8 @@ from typing import Any, Final
 from crystalcodec.crystals import Crystals
 from crystalcodec.registry import PRETRAINED, UnknownNameError, did_you_mean
 from crystalcodec.workflow.ensembles import Ensemble, open_ensemble
+from crystalcodec.workflow.prediction import Encodings, with_unread
 from crystalcodec.workflow.prediction import predict as predict_with
-from crystalcodec.workflow.prediction import with_unread
 from crystalcodec.workflow.predictions import Predictions, joined
 
 __all__ = ["Pretrained", "open_pretrained", "predict"]
@@ -37,6 +37,7 @@ class Pretrained:
         self, crystals: Crystals, *, ids: Sequence[str] | None = None, **options: Any
     ) -> Predictions:
         """All properties of crystals; ``options`` and errors are those of prediction.predict."""
+        options["encodings"] = Encodings()
         return joined(
             [
                 predict_with(model, crystals, ids=ids, **options).select(properties)
