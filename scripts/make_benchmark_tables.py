@@ -1,4 +1,4 @@
-"""Write the tables "Measured so far" of ``docs/benchmark.md`` from the committed results.
+"""Write the tables "Measured" of ``docs/benchmark.md`` from the committed results.
 
     python scripts/make_benchmark_tables.py
 

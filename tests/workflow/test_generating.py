@@ -413,6 +413,7 @@ def test_the_command(model, tmp_path):
         (["--steps", 3], "no setting 'steps'"),
         (["--model", tmp_path], "no run folder"),
         (["--hull", "elements"], "a hull needs energies"),
+        (["--clean", "niggli,"], "no cleaning step ''"),
     ):
         result = command("-m", model, "-o", tmp_path / "other", *wrong)
         assert isinstance(result.exception, ValueError)
