@@ -256,10 +256,10 @@ def answers_of(
     the mean of their outputs tells. The spread is that over the runs, or over the snapshots of a
     single one. A row with a value that is not finite is no answer, but a failure.
     """
-    encodings = encodings or Encodings()
-    if isinstance(model, Run):
-        return _answers_of_run(model, crystals, copies, encodings)
-    told = [_answers_of_run(run, crystals, copies, encodings) for run in model.members]
+    members = (model,) if isinstance(model, Run) else model.members
+    # One network alone would keep arrays for nobody.
+    encodings = encodings or (Encodings() if len(members) > 1 else Encodings(0))
+    told = [_answers_of_run(run, crystals, copies, encodings) for run in members]
     if len(told) == 1:
         return told[0]
     values, spread = averaged([one.values for one in told])
