@@ -11,7 +11,15 @@ import torch
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.evaluation.intervals import IntervalError
-from crystalcodec.workflow import RunConfig, RunError, evaluate, open_run, predict, train
+from crystalcodec.workflow import (
+    RunConfig,
+    RunError,
+    evaluate,
+    open_run,
+    predict,
+    prediction,
+    train,
+)
 from crystalcodec.workflow.calibration import Calibration, open_held_out
 from crystalcodec.workflow.checkpoints import load_weights
 from crystalcodec.workflow.config import merge
@@ -84,6 +92,12 @@ def test_crystals_are_encoded_once_for_all_networks(seeds, made_dataset, monkeyp
     again = predict(seeds, crystals, encodings=Encodings(most=0))
     assert calls == [9] * 4
     np.testing.assert_array_equal(once.values, again.values)
+    # Each part of many crystals has arrays of its own.
+    monkeypatch.setattr(prediction, "_DRAWN", 4)
+    calls.clear()
+    in_parts = predict(seeds, crystals)
+    assert calls == [4, 4, 1]
+    np.testing.assert_allclose(in_parts.values, once.values, rtol=1e-5)
 
 
 def test_a_run_with_snapshots_is_the_mean_of_them(seeds, made_dataset):
