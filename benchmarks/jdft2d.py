@@ -29,6 +29,7 @@ from crystalcodec.registry import REPRESENTATIONS, load
 from crystalcodec.workflow.benchmark.encodings import Features
 from crystalcodec.workflow.benchmark.estimators import ESTIMATORS
 from crystalcodec.workflow.benchmark.networks import NETWORKS
+from phonons import blend
 
 DATASET = "matbench/jdft2d.json.gz"
 PUBLISHED = {"leader": 33.19, "CGCNN": 49.24, "random forest": 50.04}
@@ -69,17 +70,6 @@ def fit(
     return lambda asked: fitted.predict(features[table].matrix(asked))
 
 
-def taken(outside: np.ndarray, y: np.ndarray) -> list[int]:
-    """Kinds whose mean has the least error, one after the other, with replacement."""
-    chosen: list[int] = []
-    total = np.zeros(len(y))
-    for step in range(1, TAKEN + 1):
-        errors = np.abs((total + outside) / step - y).mean(axis=1)
-        chosen.append(int(errors.argmin()))
-        total += outside[chosen[-1]]
-    return chosen
-
-
 def one_fold(
     features: dict[str, Features], y: np.ndarray, train: Rows, test: Rows, seed: int
 ) -> dict[str, Any]:
@@ -89,7 +79,7 @@ def one_fold(
         for row, kind in zip(outside, KINDS, strict=True):
             row[other] = fit(kind, features, y, train[own], seed)(train[other])
     inside = np.abs(outside - y[train]).mean(axis=1)
-    chosen = taken(outside, y[train])
+    chosen = blend(outside, y[train], inside, TAKEN)
     names = [
         " ".join([table, model, *map(str, settings.values())]) for table, model, settings in KINDS
     ]
