@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from crystalcodec.workflow.benchmark.config import (
 from crystalcodec.workflow.benchmark.documents import digest
 from crystalcodec.workflow.benchmark.encodings import Features, encode_rows, misfit
 from crystalcodec.workflow.benchmark.estimators import ESTIMATORS, Columns
+from crystalcodec.workflow.benchmark.networks import network
 from crystalcodec.workflow.benchmark.rows import Fold, load_rows, open_rows, training_rows
 from crystalcodec.workflow.benchmark.summary import summarise
 from crystalcodec.workflow.config import ConfigError
@@ -164,6 +166,49 @@ def test_a_network_on_graphs_takes_ragged_arrays(made, tmp_path):
     figures = run_cell(cell, tmp_path / "graph", targets, fold)
     assert figures["n_test_not_held"] == 0
     assert np.isfinite(figures["mae"])
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn1d"])
+def test_networks_see_nothing_beyond_the_range_of_training(made, encoded, model):
+    _, targets, fold = made
+    features = Features.open(encoded[0], len(targets))
+    train = fold.train[features.held(fold.train)]
+    test = fold.test[features.held(fold.test)]
+    settings = {"epochs": 2, "hidden": [8]}
+    fitted = network(model).fit(features, train, targets[train], settings, 0, "cpu")
+    name = next(iter(fitted.ranges))
+    lowest, highest = (features.arrays(train)[name].min(0), features.arrays(train)[name].max(0))
+
+    def predicted(change):
+        class Changed:
+            representation = features.representation
+
+            def arrays(self, rows):
+                here = features.arrays(rows)
+                return replace(here, arrays={**here.arrays, name: change(here[name])})
+
+        return fitted.predict(Changed(), test)
+
+    within = predicted(lambda array: np.clip(array, lowest, highest))
+    assert (fitted.predict(features, test) == within).all()
+    # Far above, every entry is the highest of training.
+    top = predicted(lambda array: np.broadcast_to(highest, array.shape))
+    assert (predicted(lambda array: array + 1e6) == top).all()
+    assert not np.allclose(top, within)
+    # What was trained on is as it is without limits.
+    unlimited = replace(fitted, ranges={})
+    assert (unlimited.predict(features, train) == fitted.predict(features, train)).all()
+
+
+def test_the_search_of_a_network_is_a_quarter_of_its_fit(made, encoded, monkeypatch):
+    import crystalcodec.workflow.loop as loop
+
+    _, targets, fold = made
+    seen, run = [], loop.Loop.run
+    monkeypatch.setattr(loop.Loop, "run", lambda self: seen.append(self.config.epochs) or run(self))
+    cell = cell_of("mlp", 2, settings={"epochs": 40, "hidden": [4]})
+    run_cell(cell, encoded[0], targets, fold)
+    assert seen == [10, 10, 40]
 
 
 def test_the_same_cell_gives_the_same_figures(made, encoded):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from crystalcodec.evaluation.regression import mae, r2, rmse
 from crystalcodec.workflow.benchmark.encodings import Features
 from crystalcodec.workflow.benchmark.estimators import ESTIMATORS
+from crystalcodec.workflow.benchmark.networks import FORMAT as NETWORK_FORMAT
 from crystalcodec.workflow.benchmark.networks import network
 from crystalcodec.workflow.benchmark.rows import Fold, training_rows
 
@@ -81,7 +82,7 @@ class Cell:
             "search_rows": self.search_rows,
         }
         if self.model not in ESTIMATORS:
-            told["device"] = self.device
+            told |= {"device": self.device, "network_format": NETWORK_FORMAT}
         return told
 
     @property

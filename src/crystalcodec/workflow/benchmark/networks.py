@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NETWORKS", "Network", "network"]
+__all__ = ["FORMAT", "NETWORKS", "Network", "network"]
+
+FORMAT: Final = 2
+"""Of what a network's cell computes; cells of another format are computed again."""
 
 Floats = npt.NDArray[np.float64]
 Settings = Mapping[str, Any]
 
 _DENSE: Final = {"hidden": [256, 128, 32]}
+_NARROW: Final = {"channels": [32, 64, 64, 64]}
 _TRAINING: Final = {
     "batch_size": 128,
     "learning_rate": 3e-3,
@@ -83,6 +87,8 @@ class Network:
         seen = float(training.pop("seen", 150_000)) * (_SEARCH_SHARE if searching else 1)
         if "epochs" not in training:
             training["epochs"] = int(np.clip(round(seen / len(rows)), *_EPOCHS))
+        elif searching:
+            training["epochs"] = max(_EPOCHS[0], round(training["epochs"] * _SEARCH_SHARE))
         training["validate_every"] = training["epochs"]
         training["batch_size"] = max(2, min(training["batch_size"], len(rows) // 4))
         predictor = build_model(self.name, features.representation, 1, **model)
@@ -108,15 +114,24 @@ class Network:
             fabric,
             seed,
         ).run()
-        return FittedNetwork(predictor, scaling, mean, std)
+        ranges = {
+            name: (encoded.arrays[name].min(axis=0), encoded.arrays[name].max(axis=0))
+            for name in scaling.offsets
+        }
+        return FittedNetwork(predictor, scaling, ranges, mean, std)
 
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """A trained network, its scaling, and how its targets were standardised."""
+    """A trained network, what its inputs were scaled by, and how its targets were standardised.
+
+    ``ranges`` are the lowest and the highest value of each entry in training. An entry that hardly
+    varies there would throw a crystal that has more of it far beyond everything that was learnt.
+    """
 
     predictor: Any
     scaling: Any
+    ranges: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]
     mean: float
     std: float
 
@@ -130,11 +145,11 @@ class FittedNetwork:
         parts = []
         for start in range(0, len(rows), 2048):
             encoded = features.arrays(rows[start : start + 2048])
-            parts.append(
-                network_outputs(
-                    self.predictor, encode_samples(encoded, self.scaling, ragged, device)
-                )[:, 0]
+            kept = {name: np.clip(encoded[name], *ends) for name, ends in self.ranges.items()}
+            samples = encode_samples(
+                replace(encoded, arrays={**encoded.arrays, **kept}), self.scaling, ragged, device
             )
+            parts.append(network_outputs(self.predictor, samples)[:, 0])
         return np.concatenate([np.zeros(0), *parts]) * self.std + self.mean
 
 
@@ -202,13 +217,14 @@ NETWORKS: Final[Mapping[str, Network]] = {
             {"hidden": [128], "learning_rate": 1e-3, "weight_decay": 1.0},
         ),
     ),
+    # A quarter of the published width does as well on most arrays, in a quarter of the time.
     "cnn1d": Network(
         "cnn1d",
         (
+            {**_DENSE, **_NARROW},
+            {**_DENSE, **_NARROW, "learning_rate": 1e-2},
+            {**_DENSE, **_NARROW, "dropout": 0.2},
             {**_DENSE},
-            {**_DENSE, "learning_rate": 1e-2},
-            {**_DENSE, "dropout": 0.2},
-            {**_DENSE, "channels": [32, 64, 64, 64]},
         ),
         rank=6,
     ),
