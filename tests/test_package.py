@@ -70,10 +70,19 @@ def test_the_command_line_ends_in_one_line_and_code_2_on_bad_input():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_ctrl_c_says_that_the_work_can_go_on():
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise KeyboardInterrupt", "the same command goes on"),
+        ("with goes_on_in('runs/one'): raise KeyboardInterrupt", "goes on in runs/one"),
+    ],
+)
+def test_ctrl_c_says_once_that_the_work_can_go_on(body, told):
     code = (
         "from crystalcodec import cli\n"
-        "def interrupted(): raise KeyboardInterrupt\n"
+        "from crystalcodec.cli.interruption import goes_on_in\n"
+        "def interrupted():\n"
+        f"    {body}\n"
         "cli.app.command('wait')(interrupted)\n"
         "cli.main()"
     )
@@ -81,7 +90,8 @@ def test_ctrl_c_says_that_the_work_can_go_on():
         [sys.executable, "-c", code, "wait"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 130
-    assert "the same command goes on" in result.stderr
+    assert told in result.stderr
+    assert result.stderr.count("interrupted") == 1
     assert "Traceback" not in result.stderr
 
 

@@ -25,10 +25,9 @@ from crystalcodec.cli import (
     slices,
     train,
 )
+from crystalcodec.cli.interruption import INTERRUPTED, Told
 
 __all__ = ["app", "main"]
-
-_INTERRUPTED = 130  # what typer exits with after Ctrl-C, as shells do
 
 app = typer.Typer(
     name="crystalcodec",
@@ -79,7 +78,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
+        if stop.code == INTERRUPTED and not isinstance(stop.code, Told):
             told = "interrupted; the same command goes on where it stopped, or starts again"
             print(told, file=sys.stderr)
         raise

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crystalcodec.cli.interruption import goes_on_in
 from crystalcodec.cli.progress import progress_bar
 
 __all__ = ["benchmark"]
@@ -106,21 +107,17 @@ def benchmark(
         if not quiet:
             print(line, file=sys.stderr, flush=True)
 
-    try:
-        with progress_bar("cells") as bar:
-            summary = run_benchmark(
-                config,
-                out,
-                jobs=jobs,
-                retry=retry,
-                compute=not only_report,
-                cache=cache,
-                say=say,
-                progress=None if quiet else bar,
-            )
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with goes_on_in(out), progress_bar("cells") as bar:
+        summary = run_benchmark(
+            config,
+            out,
+            jobs=jobs,
+            retry=retry,
+            compute=not only_report,
+            cache=cache,
+            say=say,
+            progress=None if quiet else bar,
+        )
     print(summary.markdown(), end="")
     print(f"\nreport: {out / 'benchmark.html'}")
 

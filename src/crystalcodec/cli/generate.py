@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crystalcodec.cli.interruption import goes_on_in
 from crystalcodec.registry import PRETRAINED_GENERATORS
 
 __all__ = ["generate"]
@@ -129,7 +130,7 @@ def generate(
     known = _evidence(against, held_out, hull, potential, say)
     torch.set_num_threads(threads)
     try:
-        with activity_bar(quiet, "generating") as progress:
+        with goes_on_in(out), activity_bar(quiet, "generating") as progress:
             made = generate_crystals(
                 n,
                 model=model,
@@ -163,9 +164,6 @@ def generate(
     except FinishedError as finished:
         print(finished, file=sys.stderr)
         raise typer.Exit(int(not finished.n_crystals)) from None
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
     _show(made, out, say)
     if not len(made.crystals):
         print("no crystal is left: the report tells why", file=sys.stderr)

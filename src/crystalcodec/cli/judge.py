@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from crystalcodec.cli.encode import Format, Sources, StructureColumn
+from crystalcodec.cli.interruption import goes_on_in
 from crystalcodec.registry import FAMILIES, PRETRAINED
 
 __all__ = ["activity_bar", "judge"]
@@ -176,43 +177,39 @@ def judge(
     # Numbers without those of crystals that no generator made beside them say little.
     beside = baselines is not False
     kept = cache or out / "cache"
-    try:
-        with activity_bar(quiet) as progress:
-            stable = _stability(
-                given.attempts.crystals,
-                hull=hull,
-                potential=(potential or None) if relax else None,
-                relax=relax,
-                relaxed=relaxed,
-                folders=(out / "relaxed", kept / "relaxed" if beside else None),
-                jobs=jobs,
-                progress=progress,
-            )
-            made = judge_attempts(
-                given.attempts,
-                **known,
-                **stable,
-                properties=predicted,
-                families=chosen,
-                baselines=beside,
-                baseline_size=baseline_size,
-                seed=seed,
-                jobs=jobs,
-                folder=kept,
-                progress=progress,
-                ids=given.ids,
-                about={
-                    "title": f"{', '.join(Path(one).name for one in generated[:3])}, judged",
-                    "command": ["crystalcodec", *sys.argv[1:]],
-                    "files": files,
-                },
-            )
-            if progress is not None:
-                progress("report", 0, 1)
-            made.write(out)
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with goes_on_in(out), activity_bar(quiet) as progress:
+        stable = _stability(
+            given.attempts.crystals,
+            hull=hull,
+            potential=(potential or None) if relax else None,
+            relax=relax,
+            relaxed=relaxed,
+            folders=(out / "relaxed", kept / "relaxed" if beside else None),
+            jobs=jobs,
+            progress=progress,
+        )
+        made = judge_attempts(
+            given.attempts,
+            **known,
+            **stable,
+            properties=predicted,
+            families=chosen,
+            baselines=beside,
+            baseline_size=baseline_size,
+            seed=seed,
+            jobs=jobs,
+            folder=kept,
+            progress=progress,
+            ids=given.ids,
+            about={
+                "title": f"{', '.join(Path(one).name for one in generated[:3])}, judged",
+                "command": ["crystalcodec", *sys.argv[1:]],
+                "files": files,
+            },
+        )
+        if progress is not None:
+            progress("report", 0, 1)
+        made.write(out)
     print(made.table())
     for family, why in made.left_out.items():
         say(f"{family}: {why}")
@@ -247,26 +244,22 @@ def _judge_pictures(
     told += [f"{count:,} real pictures left out: {why}" for why, count in real.reasons().items()]
     for line in () if quiet else told:
         print(line, file=sys.stderr, flush=True)
-    try:
-        with activity_bar(quiet) as progress:
-            made = judge_pictures(
-                pictures,
-                real,
-                features=features,
-                seed=reading["seed"],
-                jobs=jobs,
-                folder=cache or out / "cache",
-                progress=progress,
-                about={
-                    "title": f"{', '.join(Path(one).name for one in generated[:3])}, judged",
-                    "command": ["crystalcodec", *sys.argv[1:]],
-                    "files": {"attempts": list(generated), "reference": list(against)},
-                },
-            )
-            made.write(out)
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with goes_on_in(out), activity_bar(quiet) as progress:
+        made = judge_pictures(
+            pictures,
+            real,
+            features=features,
+            seed=reading["seed"],
+            jobs=jobs,
+            folder=cache or out / "cache",
+            progress=progress,
+            about={
+                "title": f"{', '.join(Path(one).name for one in generated[:3])}, judged",
+                "command": ["crystalcodec", *sys.argv[1:]],
+                "files": {"attempts": list(generated), "reference": list(against)},
+            },
+        )
+        made.write(out)
     print(made.table())
     for what, why in made.left_out.items() if not quiet else ():
         print(f"{what}: {why}", file=sys.stderr)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from crystalcodec.cli.interruption import goes_on_in
+
 __all__ = ["evaluate", "predict", "train", "value_of"]
 
 # Which key of the configuration each flag sets.
@@ -188,14 +190,11 @@ def train(
             print(line, file=sys.stderr, flush=True)
 
     options: dict[str, Any] = {"say": say, "progress": False if quiet else None}
-    try:
+    with goes_on_in(folder):
         if seed and len(seed) > 1:
             runs = train_seeds(settings, folder, seed, **options)
         else:
             runs = [run_training(settings, folder, **options)]
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command goes on in {folder}", file=sys.stderr)
-        raise typer.Exit(130) from None
     if settings.generates:
         for run in runs:
             figures = {k: v for k, v in run.record["history"].items() if k != "epoch"}
