@@ -136,7 +136,14 @@ def _one_way(names: Sequence[Representation]) -> str:
 def _holdings(found: Sequence[Representation]) -> str:
     rows = [[_link(r), _first_sentence(r), _shapes(r), _size(r), _limits(r)] for r in found]
     return "## What each one is\n\n" + _table(
-        ["name", "what it is", "arrays of a crystal", "kB", "limits and sizes (parameters)"], rows
+        [
+            "name",
+            "what it is",
+            "arrays of a crystal",
+            "kB (ragged: a row)",
+            "limits and sizes (parameters)",
+        ],
+        rows,
     )
 
 
@@ -194,7 +201,8 @@ def _measured(found: Sequence[Representation], results: Mapping[str, Any]) -> st
         f"On {n:,} crystals of MP-20 val, one thread, crystals a second "
         "(`benchmarks/representations.py`). Came back: the same species, every site and lattice "
         "point within the class's tolerance. In brackets: where the space group has to be found "
-        "first."
+        "first. Speeds are of one run beside each other; the page of a representation has those of "
+        "its own benchmark, beside peers, and on a shared machine they differ by up to a half."
     )
     return _section("Measured", told, _table([*heads, "refused"], rows))
 
@@ -292,7 +300,7 @@ def _link(representation: Representation) -> str:
         if path.stem == name or any(word.lower() in title for word in words):
             return f"[`{name}`]({path.name})"
     last = name.rpartition("_")[2]
-    for path in sorted(pages, key=lambda path: path.stem != last):
+    for path in sorted(pages, key=lambda path: path.stem not in (last, f"{last}s")):
         if told.search(pages[path]):
             return f"[`{name}`]({path.name})"
     return f"`{name}`"
@@ -312,7 +320,7 @@ def _shapes(representation: Representation) -> str:
 
 
 def _size(representation: Representation) -> str:
-    """Thousands of bytes of float32 arrays."""
+    """Thousands of bytes of float32 arrays; of a ragged one, of a row."""
     fixed = [
         [axis for axis in shape if isinstance(axis, int)]
         for shape in representation.shapes().values()
