@@ -35,7 +35,7 @@ class Groups(SpaceGroupRepresentation):
 
     symprec: float = 0.01
 
-    def refuse(self, crystals):
+    def _refuse(self, crystals):
         many = np.flatnonzero(crystals.n_sites > 15)
         return [Failure(int(i), "too many sites") for i in many]
 

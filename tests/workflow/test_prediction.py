@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.data import Dataset
 from crystalcodec.io import write
 from crystalcodec.workflow import RunConfig, predict, predict_files, train
 from crystalcodec.workflow.prediction import PredictionError
@@ -56,6 +57,33 @@ def test_a_crystal_that_does_not_fit_has_a_reason_and_no_number(run, made_datase
     assert len(predict(run, Crystals.empty())) == 0
     with pytest.raises(PredictionError, match="1 ids for 3 crystals"):
         predict(run, mixed, ids=["a"])
+
+
+def test_a_crystal_whose_space_group_is_unknown_takes_no_other_value(
+    values, tmp_path, made_dataset
+):
+    doubled = Crystals.single(np.eye(3) * 4, [[0, 0, 0], [0, 0, 0.0001]], [1, 1])
+    dataset = made_dataset(40, 2)
+    spoilt = Dataset.from_crystals(
+        Crystals.concatenate([doubled, dataset.crystals]),
+        properties={"energy": [0.0, *dataset.properties["energy"]]},
+    )
+    spoilt.write(tmp_path / "train.parquet")
+    spoilt.write(tmp_path / "validation.parquet")
+    values["representation"] = {"name": "crystens", "max_sites": 4}
+    values["training"]["epochs"] = 1
+    run = train(RunConfig.of(values), tmp_path / "run")
+    assert run.record["data"]["validation"]["failures"] == {"unknown space group": 1}
+    crystals = dataset.crystals[:2]
+    big = crystals[:1].supercell(2)
+    mixed = Crystals.concatenate([crystals[:1], doubled, big, crystals[1:]])
+    made = predict(run, mixed)
+    expected = predict(run, crystals).values[:, 0]
+    np.testing.assert_allclose(made.values[[0, 3], 0], expected, rtol=1e-5)
+    assert np.isnan(made.values[[1, 2], 0]).all()
+    reasons = [row["reason"] for row in made.rows()]
+    assert reasons == ["", "unknown space group", "too many sites", ""]
+    assert [row["reason"] for row in predict(run, doubled).rows()] == ["unknown space group"]
 
 
 def test_copies_need_augmentation(values, tmp_path, made_dataset):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.failures import Failure
 from crystalcodec.representations.base import (
     Encoded,
     FailureNotes,
@@ -37,6 +39,27 @@ class SpaceGroupRepresentation(InvertibleRepresentation):
     ) -> dict[str, npt.NDArray[Any]]:
         """The arrays of crystals that were not refused, and of their groups, 1 to 230."""
 
+    def _refuse(self, crystals: Crystals) -> list[Failure]:
+        """Why crystals cannot be held whose space group is known: one failure each, in order."""
+        return super().refuse(crystals)
+
+    def refuse(self, crystals: Crystals) -> list[Failure]:
+        """Why crystals of this batch cannot be held; their space groups are sought for it."""
+        refused = self._refuse(crystals)
+        return _in_order(refused, self._without_group(crystals, refused)[1])
+
+    def _without_group(
+        self, crystals: Crystals, refused: Iterable[Failure]
+    ) -> tuple[Ints, list[Failure]]:
+        """The groups of the crystals that are not refused, 0 of others, and where none is found."""
+        groups = np.zeros(len(crystals), np.int64)
+        left, index = held_crystals(crystals, refused)
+        groups[index] = _found(left, self.symprec)
+        notes = FailureNotes()
+        wanted = f"moyopy finds none at symprec = {self.symprec:g} Å: give its number"
+        notes.add(groups == 0, "unknown space group", wanted)
+        return groups, notes.in_order()
+
     def encode(
         self, crystals: Crystals, *, space_group_numbers: npt.ArrayLike | None = None
     ) -> Encoded:
@@ -58,30 +81,34 @@ class SpaceGroupRepresentation(InvertibleRepresentation):
         Raises
         ------
         RepresentationError
-            Space groups that are not n whole numbers.
+            Space groups that are not n whole numbers, parameters that :meth:`fit` has yet to find,
+            or arrays larger than the free memory.
         """
-        notes = FailureNotes()
-        refused = {failure.index: failure for failure in self.refuse(crystals)}
+        self._check_ready(crystals)
+        refused = self._refuse(crystals)
         if space_group_numbers is None:
-            groups = np.zeros(len(crystals), np.int64)
-            left, index = held_crystals(crystals, refused.values())
-            groups[index] = _found(left, self.symprec)
-            wanted = f"moyopy finds none at symprec = {self.symprec:g} Å: give its number"
-            notes.add(groups == 0, "unknown space group", wanted)
+            groups, unknown = self._without_group(crystals, refused)
         else:
             groups = _checked(space_group_numbers, len(crystals))
+            notes = FailureNotes()
             notes.add(
                 (groups < 1) | (groups > 230),
                 "unknown space group",
                 lambda i: f"got the number {groups[i]}, wanted 1 to 230",
             )
-        failures = {f.index: f for f in notes.in_order()} | refused
-        ordered = tuple(failures[i] for i in sorted(failures))
+            unknown = notes.in_order()
+        ordered = tuple(_in_order(refused, unknown))
         held, index = held_crystals(crystals, ordered)
         return Encoded(self._encode_with(held, groups[index]), index, ordered)
 
     def _encode(self, crystals: Crystals) -> dict[str, npt.NDArray[Any]]:
         return self._encode_with(crystals, _found(crystals, self.symprec))
+
+
+def _in_order(refused: Iterable[Failure], unknown: Iterable[Failure]) -> list[Failure]:
+    """One failure a crystal: a group is not missed in what cannot be held anyway."""
+    failures = {one.index: one for one in (*unknown, *refused)}
+    return [failures[i] for i in sorted(failures)]
 
 
 def _found(crystals: Crystals, symprec: float) -> Ints:

@@ -65,7 +65,7 @@ class Encodings:
         self._kept: dict[tuple[str, int], Encoded] = {}
 
     def of(self, representation: Representation, start: int, crystals: Crystals) -> Encoded:
-        """Of the crystals that this representation holds, those from ``start`` on."""
+        """Of the crystals that can be predicted, those from ``start`` on."""
         key = (json.dumps(representation.config(), sort_keys=True), start)
         if key in self._kept:
             return self._kept[key]
@@ -321,7 +321,7 @@ def _member_outputs(
     names = run.config.augmentation.names if copies else ()
     crystals = crystals.right_handed()
     inputs, refused = input_values(run.inputs, crystals)
-    why = {failure.index: failure for failure in (*refused, *run.representation.refuse(crystals))}
+    why = {failure.index: failure for failure in refused}
     kept = np.ones(len(crystals), bool)
     kept[list(why)] = False
     index = np.flatnonzero(kept)
@@ -334,7 +334,10 @@ def _member_outputs(
         rows = index[start : start + _DRAWN]
         part = crystals[rows]
         total = np.zeros((shape[0], len(rows), shape[2]))
-        seen: Any = 0.0
+        times = np.zeros(len(rows))
+        lost: dict[int, Failure] = {}
+        seen: Floats | None = None
+        told = True
         for copy in range(max(1, copies)):
             if names or run.inputs:
                 # Not the generators of the epochs, which are (seed, epoch).
@@ -342,20 +345,34 @@ def _member_outputs(
                 encoded = run.representation.encode(redescribe(part, names, rng))
             else:
                 encoded = encodings.of(run.representation, start, part)
-            extra = {"inputs": inputs[rows][encoded.index]} if run.inputs else None
+            lost |= {failure.index: failure for failure in encoded.failures}
+            held = encoded.index
+            if not len(held):
+                continue
+            times[held] += 1
+            extra = {"inputs": inputs[rows][held]} if run.inputs else None
             samples = encode_samples(encoded, run.scaling, ragged, device, extra)
             precision = run.config.machine.precision
             for member, network in enumerate(run.snapshots):
-                total[member] += network_outputs(network, samples, precision)
+                total[member, held] += network_outputs(network, samples, precision)
             with HiddenVectors(run.predictor) as caught:
-                total[-1] += network_outputs(run.predictor, samples, precision)
+                total[-1, held] += network_outputs(run.predictor, samples, precision)
             found = caught.rows()
-            seen = None if seen is None or found is None else seen + found
-        outputs[:, rows] = total / max(1, copies)
-        if isinstance(seen, np.ndarray):
+            if found is None:
+                told = False
+                continue
+            if seen is None:
+                seen = np.zeros((len(rows), found.shape[1]))
+            seen[held] += found
+        # A copy that cannot be held is left out of the mean; a crystal of which none can has none.
+        for i in np.flatnonzero(times == 0):
+            why[int(rows[i])] = replace(lost[int(i)], index=int(rows[i]))
+        done = np.flatnonzero(times)
+        outputs[:, rows[done]] = total[:, done] / times[done, None]
+        if seen is not None and told:
             if vectors is None:
                 vectors = np.full((len(crystals), seen.shape[1]), np.nan)
-            vectors[rows] = seen / max(1, copies)
+            vectors[rows[done]] = seen[done] / times[done, None]
     return outputs, tuple(why[i] for i in sorted(why)), vectors
 
 

@@ -213,7 +213,7 @@ class CrysTens(SpaceGroupRepresentation):
         ((0.0, 93.0), (0.0, 1.0))
         """
         raw = dataclasses.replace(self, normalisation="none", ranges=(), chemistry=())
-        refused = [failure.index for failure in raw.refuse(crystals)]
+        refused = [failure.index for failure in raw._refuse(crystals)]
         crystals = crystals[np.setdiff1d(np.arange(len(crystals)), refused)]
         if not len(crystals):
             raise RepresentationError("fit needs at least one crystal that can be encoded")
@@ -274,7 +274,7 @@ class CrysTens(SpaceGroupRepresentation):
             fields.append(Field(name, "continuous", self.name, (self.side, self.side, 1), where))
         return tuple(fields)
 
-    def refuse(self, crystals: Crystals) -> list[Failure]:
+    def _refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites, or of left-handed cells."""
         notes = FailureNotes()
         notes.add_too_many_sites(crystals, self.max_sites)

@@ -234,7 +234,7 @@ space_group_range, distance_range
         """Of coordinates and cell, in units of their ranges."""
         return 1.0 / (self.whole * (2 if self.bits == 16 else 1))
 
-    def refuse(self, crystals: Crystals) -> list[Failure]:
+    def _refuse(self, crystals: Crystals) -> list[Failure]:
         """Crystals of too many sites, and whatever leaves its range or the pixels' rounding."""
         notes = FailureNotes()
         notes.add_too_many_sites(crystals, self.max_sites)
