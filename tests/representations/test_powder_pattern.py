@@ -123,6 +123,30 @@ def test_a_crystal_without_a_peak_in_reach_holds_zeros():
     assert not len(pattern.peaks(SALT).positions)
 
 
+def test_extinct_reflections_alone_are_no_pattern():
+    pattern = PowderPattern(high=40.0, n_points=301)
+    primitive = Crystals.single(3.61 * FCC, [[0, 0, 0]], [29])
+    cubic = Crystals.single(
+        3.61 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [29] * 4
+    )
+    shifted = Crystals.single(3.61 * np.eye(3), cubic.frac_coords + [0.1, 0.7, 0.3], [29] * 4)
+    for crystals in (primitive, cubic, shifted):
+        assert not pattern.encode(crystals)["powder_pattern"].any()
+        assert not len(pattern.peaks(crystals).positions)
+    # The first allowed one, (111), is still there.
+    reach = PowderPattern(high=50.0)
+    for crystals in (primitive, cubic, shifted):
+        assert reach.peaks(crystals).positions.round(1).tolist() == [43.4]
+
+
+def test_a_cell_of_too_many_reflections_is_refused_before_it_starts():
+    huge = Crystals.single(300 * np.eye(3), [[0, 0, 0]], [29])
+    encoded = PowderPattern().encode(Crystals.concatenate([SALT, huge]))
+    assert encoded.index.tolist() == [0]
+    assert [failure.reason for failure in encoded.failures] == ["too many terms"]
+    assert "4.4e+07 reflections of 1 sites" in encoded.failures[0].detail
+
+
 def test_blocks_do_not_change_a_pattern(monkeypatch):
     crystals = Crystals.concatenate([KNOWN, sample_crystals(12)])
     before = PowderPattern().encode(crystals)["powder_pattern"]

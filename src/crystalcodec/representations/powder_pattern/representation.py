@@ -42,6 +42,9 @@ WAVELENGTHS: Final = {
 
 _LAST_ANGLE: Final = 170.0  # degrees; the Lorentz factor has no bound towards 180
 _REFLECTIONS_AT_ONCE: Final = 1 << 17
+# A minute or two, and a gigabyte.
+_MOST_REFLECTIONS: Final = 2e7
+_MOST_WAVES: Final = 2e9
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class PowderPattern(Representation):
         return tuple(f"{self.axis} {point:.{decimals}f}" for point in self.points)
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals of elements without a form factor: those beyond californium."""
+        """Crystals of elements beyond californium, without a form factor, and of too many sites."""
         notes = FailureNotes()
         unknown = np.isnan(form_factor_table()[:, 0, 0])[crystals.numbers]
         faulty = np.zeros(len(crystals), bool)
@@ -183,6 +186,16 @@ class PowderPattern(Representation):
             faulty,
             "no form factor",
             lambda i: f"{SYMBOLS[crystals[i].numbers.max()]}: the table ends with Cf (98)",
+        )
+        n_reflections = 2 * np.pi / 3 * self._reach(self.high) ** 3 * crystals.volumes
+        notes.add(
+            (n_reflections > _MOST_REFLECTIONS) | (n_reflections * crystals.n_sites > _MOST_WAVES),
+            "too many terms",
+            lambda i: (
+                f"{n_reflections[i]:.2g} reflections of {crystals.n_sites[i]:,} sites, at most "
+                f"{_MOST_REFLECTIONS:.0e} reflections and {_MOST_WAVES:.0e} terms are summed: a "
+                "lower end (high) or the primitive cell makes fewer"
+            ),
         )
         return notes.in_order()
 
