@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.elements import SYMBOLS
 from crystalcodec.io import read, read_cif_texts, read_text
+from crystalcodec.io.cif_values import CifError, number_of_symbol
 
 CUBE = """_cell_length_a {a}
 _cell_length_b {a}
@@ -397,3 +399,36 @@ def test_expansion_agrees_with_pymatgen(name: str) -> None:
         structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers
     )
     assert_same_sites(crystal, wanted, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reason", "symbols"),
+    [
+        ("implicit hydrogen", "NH4+ NH3+ NH4 H2O1 OH- H3O+"),
+        ("unknown species", "NO3- NO2- PO43- PO4 CN- BH4- HS- CO32- CO3- ND4+ ND4 ND3+ CN LV"),
+    ],
+)
+def test_groups_are_no_elements(reason, symbols):
+    for symbol in symbols.split():
+        with pytest.raises(CifError) as error:
+            number_of_symbol(symbol)
+        assert error.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("element", "symbols"),
+    [
+        ("Fe", "Fe Fe3+ FE3+ FE1 Fe+3 fe Fe_pv"),
+        ("Co", "CO CO2+ CO3+ Co32 Co"),
+        ("No", "No No3+"),
+        ("Nd", "Nd3+ Nd4+ ND"),
+        ("Si", "SI4- Si"),
+        ("O", "O2- O"),
+        ("N", "N3- N1"),
+        ("H", "H1- H"),
+        *((symbol.title(), symbol) for symbol in ("Nh", "Cn", "Po", "Hs", "HF", "HO", "NI", "SN")),
+    ],
+)
+def test_elements_with_charges_and_numbers_are_elements(element, symbols):
+    for symbol in symbols.split():
+        assert SYMBOLS[number_of_symbol(symbol)] == element

@@ -129,7 +129,9 @@ def test_extinct_reflections_alone_are_no_pattern():
     cubic = Crystals.single(
         3.61 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [29] * 4
     )
-    shifted = Crystals.single(3.61 * np.eye(3), cubic.frac_coords + [0.1, 0.7, 0.3], [29] * 4)
+    shifted = Crystals.single(
+        3.61 * np.eye(3), cubic.frac_coords + np.array([0.1, 0.7, 0.3]), [29] * 4
+    )
     for crystals in (primitive, cubic, shifted):
         assert not pattern.encode(crystals)["powder_pattern"].any()
         assert not len(pattern.peaks(crystals).positions)

@@ -58,6 +58,12 @@ _WITH_HYDROGEN: Final = {
     **dict.fromkeys(("NH", "NH2", "NH3", "NH4"), "N"),
     **dict.fromkeys(("CH", "CH2", "CH3", "CH4"), "C"),
 }
+_CHARGE: Final = re.compile(r"(?:\d?[+-]|[+-]\d?)$")
+# Groups whose capitals begin with the name of an element: carbonate is no cobalt.
+_GROUP: Final = re.compile(
+    r"(?:(?:NO[23]?|CN|PO[34]|BH4|HS|ND[34])(?:\d?[+-]|[+-]\d?)?|CO3(?:2?-|-2))$"
+)
+_LAST_IN_CAPITALS: Final = 101  # heavier ones are in no crystal: NH is not nihonium
 _ALIASES: Final = {"OW": "O", "HW": "H"}
 
 
@@ -99,14 +105,20 @@ def number_of_symbol(value: str) -> int:
         An isotope, a group with hydrogen in it, a dummy, or no element.
     """
     bare = value.strip("'\" ")
-    _refuse_by_name(bare)
+    name = _CHARGE.sub("", bare)
+    for one in (bare, name, name.rstrip("0123456789")):
+        _refuse_by_name(one)
+    if _GROUP.match(bare):
+        raise _group(value)
     match = _SYMBOL.match(bare)
-    symbol = match[1] if match else ""
-    symbol = _ALIASES.get(symbol.upper(), symbol).title()
+    letters = match[1] if match else ""
+    symbol = _ALIASES.get(letters.upper(), letters).title()
     if symbol in _ISOTOPES:
         raise _isotope(value, symbol)
     if symbol not in ATOMIC_NUMBERS:
         raise _unknown(value)
+    if ATOMIC_NUMBERS[symbol] > _LAST_IN_CAPITALS and letters.isupper():
+        raise _group(value)
     return ATOMIC_NUMBERS[symbol]
 
 
@@ -169,6 +181,15 @@ def _isotope(value: str, symbol: str) -> CifError:
         "isotope",
         f"species {value} is {_ISOTOPES[symbol]}, and crystals here hold no isotopes: write H "
         "where the isotope does not matter",
+        value=value,
+    )
+
+
+def _group(value: str) -> CifError:
+    return CifError(
+        "unknown species",
+        f"{value} is a group of atoms, and a site here holds exactly one: name an element (of two "
+        "letters the second is small: No, Po, Nd)",
         value=value,
     )
 
