@@ -333,3 +333,77 @@ def test_databases_that_are_none(tmp_path: Path) -> None:
     loaded = read(tmp_path)
     assert [f.reason for f in loaded.failures] == ["not an ASE database"] * 3
     assert (tmp_path / "c.db").read_bytes() == before
+
+
+def test_a_file_named_twice_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.cif").write_text(cif("a"))
+    monkeypatch.chdir(tmp_path)
+    assert read(["a.cif", "./a.cif", str(tmp_path / "a.cif")]).n == 1
+
+
+def test_json_lists_one_after_another_and_rows_of_one_label() -> None:
+    entry = {"cell": (3 * np.eye(3)).tolist(), "positions": [[0, 0, 0]], "numbers": [11]}
+    text = json.dumps([entry]) + "\n" + json.dumps([entry, entry])
+    assert len(read_text(text, "json").crystals) == 3
+    junk = read_text(json.dumps([entry]) + " and more", "json")
+    assert (len(junk.crystals), [failure.reason for failure in junk.failures]) == (
+        1,
+        ["not a JSON"],
+    )
+    table = {
+        "columns": ["structure", "gap"],
+        "index": [0, 0, 1, 1],
+        "data": [[entry, 1.0], [entry, 2.0], [entry, 3.0], None],
+    }
+    loaded = read_text(json.dumps(table), "json")
+    assert loaded.properties["gap"] == [1.0, 2.0, 3.0]
+    assert [failure.reason for failure in loaded.failures] == ["no structure in JSON"]
+
+
+def test_entries_of_json_that_are_none_are_failures() -> None:
+    entry = {"cell": (3 * np.eye(3)).tolist(), "positions": [[0, 0, 0]], "numbers": [11]}
+    cif = "data_x\n" + "".join(f"_cell_length_{axis} 3\n" for axis in "abc")
+    named = {"mp1": entry, "mp2": None, "mp3": cif, "version": 3, "note": "made by hand"}
+    loaded = read_text(json.dumps(named), "json")
+    assert [*loaded.ids] == ["mp1"]
+    assert len(loaded.failures) == 2
+    assert len(read_text(json.dumps([entry, 3, "x"]), "json").failures) == 2
+
+
+def test_a_structure_of_wrong_shape_stops_nothing() -> None:
+    def structure(coords: list[list[float]]) -> dict[str, object]:
+        species = [{"element": "Na", "occu": 1}]
+        sites = [{"species": species, "abc": one} for one in coords]
+        return {"lattice": {"matrix": [[5, 0, 0], [0, 5, 0], [0, 0, 5]]}, "sites": sites}
+
+    good = structure([[0, 0, 0]])
+    bad = structure([[0, 0], [0.5, 0], [0.2, 0.3]])
+    loaded = read_text(json.dumps([good, bad, good]), "json")
+    assert len(loaded.crystals) == 2
+    assert [(f.index, f.reason) for f in loaded.failures] == [(1, "not a structure")]
+
+
+AMBIGUOUS = ["007", "T", "1 2 3", "_JSON [1]", "a\nb", "1e5", "", "plain", '"b"', "b\\s", "é"]
+
+
+def test_texts_come_back_from_extxyz_as_they_were(tmp_path: Path) -> None:
+    n = len(AMBIGUOUS)
+    crystals = Crystals(
+        np.tile(3 * np.eye(3), (n, 1, 1)), np.zeros((n, 3)), np.full(n, 11), np.arange(n + 1)
+    )
+    gaps = [0.5 * i for i in range(n)]
+    path = tmp_path / "all.extxyz"
+    ids = [f"0{i}" for i in range(n)]
+    write(crystals, path, ids=ids, properties={"note": AMBIGUOUS, "gap": gaps})
+    loaded = read(path)
+    assert loaded.properties == {"note": AMBIGUOUS, "gap": gaps}
+    assert [*loaded.ids] == ids
+
+
+@pytest.mark.parametrize("names", [("band gap", "band_gap"), ("pbc",), ("Lattice",), ("name",)])
+def test_properties_that_a_frame_cannot_hold_are_refused(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    salt = read_text(cif("a"), "cif").crystals
+    with pytest.raises(ReadError, match="give it another name"):
+        write(salt, tmp_path / "x.extxyz", properties={name: [1.0] for name in names})

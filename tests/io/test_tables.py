@@ -229,3 +229,41 @@ def test_what_stands_before_a_cut_is_read(tmp_path: Path) -> None:
     loaded = read(path)
     assert 5 < len(loaded.crystals) < N
     assert loaded.failures[-1].reason == "damaged file"
+
+
+@pytest.mark.parametrize(("late", "kind"), [("n/a", str), ("1.5", float), ("7", int), ("", int)])
+def test_the_last_row_decides_how_the_first_is_read(late: str, kind: type, tmp_path: Path) -> None:
+    cif = texts("cif", tmp_path)[0]
+    table = [{"id": f"c{i}", "cif": cif, "gap": str(i), "long": str(2**62 + i)} for i in range(60)]
+    table[-1]["gap"] = late
+    path = write_csv(tmp_path / "table.csv", table)
+    whole = read(path).properties
+    parts = [loaded.properties for loaded in iter_read(path, batch_size=7)]
+    for gaps in (whole["gap"], [gap for part in parts for gap in part["gap"]]):
+        assert {type(gap) for gap in gaps[:-1]} == {kind}
+        assert gaps[:2] == [
+            kind(0) if kind is not str else "0",
+            kind(1) if kind is not str else "1",
+        ]
+    assert whole["long"][3] == str(2**62 + 3)
+
+
+def test_parts_of_a_table_read_a_column_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members_module, "_ROWS", 10)
+    cif = texts("cif", tmp_path)[0]
+    table = [{"id": f"c{i}", "cif": cif, "hex": "12e4" if i < 20 else "12f4"} for i in range(30)]
+    members = list_members(write_csv(tmp_path / "table.csv", table))
+    assert len(members) == 3
+    read_parts = [next(read_member(member)).properties["hex"] for member in members]
+    assert [sorted(set(part)) for part in read_parts] == [["12e4"], ["12e4"], ["12f4"]]
+
+
+def test_a_table_in_latin_1_and_columns_of_one_name(tmp_path: Path) -> None:
+    cif = texts("cif", tmp_path)[0]
+    text = f'id,cif,gap,gap,town\ncaf\xe9,"{cif}",1,2,K\xf6ln\n'
+    (tmp_path / "table.csv").write_bytes(text.encode("latin-1"))
+    loaded = read(tmp_path / "table.csv")
+    assert [*loaded.ids] == ["caf\xe9"]
+    assert loaded.properties == {"gap": [1], "gap.1": [2], "town": ["K\xf6ln"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ import numpy as np
 from crystalcodec.crystals import Crystals
 from crystalcodec.elements import SYMBOLS
 from crystalcodec.io.cif_values import CifError, number_of_symbol
-from crystalcodec.io.loaded import Records
+from crystalcodec.io.loaded import ReadError, Records
 from crystalcodec.io.streams import MAX_TEXT_BYTES, DamagedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["read_extxyz", "write_extxyz"]
 _KEY: Final = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _ID: Final = re.compile(r"""(?:^|\s)id=(?:"([^"\\]*)"|([^\s"'{\[\\]+))""")
 _ID_KEYS: Final = ("id", "material_id", "name", "config_name")
+_OWN_KEYS: Final = ("Lattice", "Properties", "pbc")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _MAX_SITES: Final = 10_000_000
 
@@ -181,10 +183,17 @@ def write_extxyz(
     ids: Sequence[str] | None,
     properties: Mapping[str, Sequence[Any]],
 ) -> None:
-    """Write all crystals as frames; lattices and positions with all digits."""
+    """Write all crystals as frames; lattices and positions with all digits.
+
+    Raises
+    ------
+    ReadError
+        Names of properties that a frame keeps for itself, or that would be written as one.
+    """
     keys = {
         name: name if _KEY.fullmatch(name) else re.sub(r"[^\w-]", "_", name) for name in properties
     }
+    _check_names(keys, ids is not None)
     cart = crystals.cart_coords.tolist()
     with path.open("w", encoding="utf-8") as file:
         for i, lattice in enumerate(crystals.lattices):
@@ -205,10 +214,36 @@ def write_extxyz(
                 file.write(f"{SYMBOLS[z]} {x!r} {y!r} {height!r}\n")
 
 
+def _check_names(keys: Mapping[str, str], named: bool) -> None:
+    taken = {**dict.fromkeys((*_OWN_KEYS, *_ID_KEYS[: 1 if named else None]), "the frame itself")}
+    for name, key in keys.items():
+        if key in taken:
+            raise ReadError(
+                f"property {name!r} is {key} in an extxyz, which {taken[key]!r} is already: give "
+                "it another name"
+            )
+        taken[key] = name
+
+
 def _value(value: Any) -> str:
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, bool):
         return "T" if plain else "F"
     if isinstance(plain, int | float):
         return repr(plain)
-    return json.dumps(str(plain), ensure_ascii=False)
+    return _text(str(plain))
+
+
+@lru_cache(maxsize=4096)
+def _text(text: str) -> str:
+    """A text in quotes; as JSON where ASE would read a number, a truth value or less of it."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    quoted = json.dumps(text, ensure_ascii=False)
+    try:
+        read = key_val_str_to_dict(f"x={quoted}")
+    except Exception:
+        read = {}
+    if isinstance(read.get("x"), str) and read == {"x": text}:
+        return quoted
+    return json.dumps(f"_JSON {json.dumps(text)}")

@@ -34,6 +34,8 @@ class Member:
         Rows of a table, or entries of an archive, counted from 0; None: to the end.
     offset, line
         Where the first row of a CSV table starts, in decompressed bytes and in lines from 1.
+    kinds
+        Of the columns of a CSV table, as its whole file has them; empty where not looked at.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Member:
     stop: int | None = None
     offset: int = 0
     line: int = 1
+    kinds: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -80,9 +83,14 @@ def whole_files(sources: Sources, format_: str | None) -> list[Member]:
         checked_format(format_)
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     found: dict[str, str] = {}
+    seen: set[str] = set()
     for source in given:
         for path in _files(os.fspath(source), format_):
-            found.setdefault(path, format_ or format_of(path) or "")
+            # ./a.cif is a.cif; a link to it is a file of its own.
+            whole = os.path.abspath(path)  # noqa: PTH100
+            if whole not in seen:
+                seen.add(whole)
+                found[path] = format_ or format_of(path) or ""
     unknown = [path for path, name in found.items() if not name]
     if unknown:
         raise ReadError(
@@ -136,15 +144,16 @@ def _parts(path: str, format_: str) -> list[Member]:
 
         return _ranges(path, format_, count_parquet_rows(path), _ROWS)
     if format_ == "csv":
-        from crystalcodec.io.tables import csv_row_starts
+        from crystalcodec.io.tables import scan_csv
 
-        starts = csv_row_starts(path, _ROWS)
+        starts, kinds = scan_csv(path, _ROWS)
         if len(starts) > 1:
             stops = [*(start[0] for start in starts[1:]), None]
             return [
-                Member(path, format_, row, stop, offset, line)
+                Member(path, format_, row, stop, offset, line, kinds)
                 for (row, offset, line), stop in zip(starts, stops, strict=True)
             ]
+        return [Member(path, format_, kinds=kinds)]
     return [Member(path, format_)]
 
 

@@ -206,7 +206,7 @@ def read_text(
     records = Records()
     for _ in _added(records, stream, part, options):
         pass
-    return _taken(records, format == "csv", options)
+    return records.take(options.min_distance)
 
 
 def _loaded(members: Iterable[Member], options: Options) -> Iterator[Loaded]:
@@ -214,28 +214,13 @@ def _loaded(members: Iterable[Member], options: Options) -> Iterator[Loaded]:
     records, size = Records(), 0
     for member in members:
         for part, stream in _parts(member):
-            # Columns of a CSV table are given their types together, apart from other files.
-            table = part.format == "csv"
-            if table and len(records):
-                yield records.take(options.min_distance)
             for length in _added(records, stream, part, options):
                 size += length
                 if len(records) >= options.batch_size or size > MAX_TEXT_BYTES // 2:
-                    yield _taken(records, table, options)
+                    yield records.take(options.min_distance)
                     size = 0
-            if table and len(records):
-                yield _taken(records, table, options)
     if len(records):
         yield records.finish(options.min_distance)
-
-
-def _taken(records: Records, table: bool, options: Options) -> Loaded:
-    loaded = records.take(options.min_distance)
-    if table:
-        from crystalcodec.io.tables import typed
-
-        return typed(loaded)
-    return loaded
 
 
 def _added(

@@ -109,8 +109,11 @@ class Limited(io.RawIOBase):
         return self._stream.tell()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a position; what is passed over is not counted."""
-        return self._stream.seek(offset, whence)
+        """Go to a position; what is passed over is not counted, and counting begins anew at 0."""
+        place = self._stream.seek(offset, whence)
+        if place == 0:
+            self._count = 0
+        return place
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Some bytes, counted."""

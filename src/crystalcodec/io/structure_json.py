@@ -87,7 +87,8 @@ def read_json(records: Records, stream: IO[bytes], part: Part, options: Options)
 def _documents(stream: IO[bytes]) -> Iterator[tuple[Any, bool]]:
     """JSON values one after another, and whether each is one of several.
 
-    A list in brackets gives its entries, so that only one of them is in memory at a time.
+    A list in brackets gives its entries, so that only one of them is in memory at a time; after
+    it another may come.
     """
     decoder = json.JSONDecoder()
     decode = codecs.getincrementaldecoder("utf-8-sig")()
@@ -103,7 +104,8 @@ def _documents(stream: IO[bytes]) -> Iterator[tuple[Any, bool]]:
             position += in_list
             continue
         if in_list and position < len(text) and text[position] == "]":
-            return
+            position, in_list, started = position + 1, False, False
+            continue
         if position < len(text):
             try:
                 value, end = decoder.raw_decode(text, position)
@@ -170,9 +172,9 @@ def add_json(records: Records, value: Any, place: Place, default_name: str = "")
         if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
             return _add_table(records, value, place, default_name)
         if "@class" not in value and place.depth < _MAX_DEPTH:
-            return _add_several(records, value, place, default_name)
+            return _add_several(records, [*value.items()], place, default_name)
     elif isinstance(value, list) and value and place.depth < _MAX_DEPTH:
-        return _add_several(records, dict(enumerate(value)), place, default_name)
+        return _add_several(records, [*enumerate(value)], place, default_name, whole=True)
     what = f"an object of class {value['@class']!r}" if _has_class(value) else _told(value)
     records.fail(
         "no structure in JSON",
@@ -219,12 +221,22 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add_several(
-    records: Records, values: Mapping[Any, Any], place: Place, default_name: str
+    records: Records,
+    values: Sequence[tuple[Any, Any]],
+    place: Place,
+    default_name: str,
+    *,
+    whole: bool = False,
 ) -> None:
-    """Each entry of a list or of a dictionary that names its entries."""
+    """Each entry of a list or of a dictionary that names its entries.
+
+    Beside the structures of a dictionary numbers and words may stand that tell something else;
+    where it is ``whole`` every entry has to be a structure.
+    """
     before = len(records)
-    for key, entry in values.items():
-        if isinstance(entry, Mapping | list):
+    for key, entry in values:
+        text = isinstance(entry, str) and ("_cell_length_a" in entry or entry.count("\n") > 5)
+        if text or entry is None or whole or isinstance(entry, Mapping | list):
             name = key if isinstance(key, str) else place.name
             own = Place(
                 place.index + len(records) - before,
@@ -233,9 +245,10 @@ def _add_several(
                 place.properties,
                 place.depth + 1,
             )
-            add_json(records, entry, own, default_name)
+            add_json(records, _text_as_mapping(entry) if text else entry, own, default_name)
     if len(records) == before:
-        records.fail("no structure in JSON", _told(values), index=place.index, source=place.source)
+        told = _told(dict(values))
+        records.fail("no structure in JSON", told, index=place.index, source=place.source)
 
 
 def _add_table(records: Records, table: Mapping[str, Any], place: Place, name: str) -> None:
@@ -244,11 +257,12 @@ def _add_table(records: Records, table: Mapping[str, Any], place: Place, name: s
     rows = table["data"]
     index = table.get("index")
     keys = index if isinstance(index, list) and len(index) == len(rows) else range(len(rows))
-    entries = {
-        str(key): dict(zip(columns, row, strict=False)) if isinstance(row, list) else row
+    # Labels of rows may repeat, as after joining tables.
+    entries = [
+        (str(key), dict(zip(columns, row, strict=False)) if isinstance(row, list) else row)
         for key, row in zip(keys, rows, strict=True)
-    }
-    _add_several(records, entries, place, name)
+    ]
+    _add_several(records, entries, place, name, whole=True)
 
 
 def _add_structure(records: Records, value: Mapping[str, Any], place: Place, name: str) -> None:
@@ -263,6 +277,8 @@ def _add_structure(records: Records, value: Mapping[str, Any], place: Place, nam
         periodic = value["lattice"].get("pbc", [True] * 3)
         coords = np.array([site["abc"] for site in value["sites"]], float).reshape(-1, 3)
         numbers = [_atom(site["species"], i) for i, site in enumerate(value["sites"])]
+        if len(coords) != len(numbers):
+            raise ValueError(f"{coords.size} coordinates of {len(numbers)} sites")
     except CifError as error:
         return fail(error.reason, error.detail)
     except _MALFORMED as error:

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from crystalcodec.io.cif import add_cif
-from crystalcodec.io.loaded import Loaded, ReadError, Records
+from crystalcodec.io.loaded import ReadError, Records
 from crystalcodec.io.poscar import add_poscar
 from crystalcodec.io.streams import MAX_TEXT_BYTES, MIB, DamagedError, decompressed
 from crystalcodec.io.structure_json import Place, add_json
@@ -22,7 +22,7 @@ from crystalcodec.registry import did_you_mean
 if TYPE_CHECKING:
     from crystalcodec.io.reading import Options, Part
 
-__all__ = ["count_parquet_rows", "csv_row_starts", "read_csv", "read_parquet", "typed"]
+__all__ = ["count_parquet_rows", "read_csv", "read_parquet", "scan_csv"]
 
 _STRUCTURE_COLUMNS: Final = (
     "cif",
@@ -48,38 +48,98 @@ _ID_COLUMNS: Final = (
 _OWN_COLUMNS: Final = ("lattice", "frac_coords", "numbers")
 # 007 is a name that looks like a number.
 _INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
+# Of a whole number of more digits a float would keep sixteen.
 _REAL: Final = re.compile(
-    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?inf|nan",
+    r"[+-]?(?:0(?:\.[0-9]*)?|[1-9][0-9]*\.[0-9]*|[1-9][0-9]{0,17}|\.[0-9]+)(?:e[+-]?[0-9]+)?"
+    r"|[+-]?inf|nan",
     re.IGNORECASE,
 )
 _TRUTHS: Final[dict[str, Any]] = {"True": True, "False": False, "true": True, "false": False}
+_CONVERSIONS: Final[dict[str, Callable[[str], Any]]] = {
+    "truth": _TRUTHS.__getitem__,
+    "integer": int,
+    "real": float,
+    "text": str,
+}
+_CELLS: Final = 1024
+_MOST_HELD: Final = 1024 * MIB
 
 
-def csv_row_starts(path: str, step: int) -> list[tuple[int, int, int]]:
-    """Row, byte and line at which every ``step``-th row of a CSV file starts.
+Starts = list[tuple[int, int, int]]
+
+
+def scan_csv(path: str, step: int) -> tuple[Starts, tuple[str, ...]]:
+    """Row, byte and line at which every ``step``-th row of a CSV file starts; kinds of columns.
 
     Bytes are those of the decompressed file. A file that cannot be read to its end is given as
     far as it goes; reading it says what is wrong.
     """
-    starts = []
     try:
         with Path(path).open("rb") as raw:
-            lines = _Lines(decompressed(raw, path))
-            rows = _rows(lines)
-            next(rows)
-            row = 0
-            while True:
-                if row % step == 0:
-                    starts.append((row, lines.bytes, lines.n + 1))
-                next(rows)
-                row += 1
+            starts, kinds, whole = _scanned(decompressed(raw, path), step)
+    except (OSError, EOFError, ValueError):
+        return [], ()
+    return (starts if whole else []), kinds
+
+
+def _scanned(stream: IO[bytes], step: int) -> tuple[Starts, tuple[str, ...], bool]:
+    """Starts of rows, the kind of each column, and whether the end was reached.
+
+    A column is ``truth``, ``integer`` or ``real`` where all cells that are not empty are, and
+    ``text`` otherwise: what stands late in a table decides how its first cells are read.
+    """
+    starts: Starts = []
+    kinds: list[str] = []
+    lines = _Lines(stream)
+    row, whole = 0, True
+    block: list[list[str]] = []
+    try:
+        rows = _rows(lines)
+        width = len(next(rows))
+        kinds = [""] * width
+        while True:
+            if row % step == 0:
+                starts.append((row, lines.bytes, lines.n + 1))
+            cells = next(rows)
+            row += 1
+            if len(cells) == width:
+                block.append(cells)
+            if len(block) == _CELLS:
+                kinds = _narrowed(kinds, block)
+                block = []
     except StopIteration:
         pass
     except (OSError, EOFError, ValueError, csv.Error):
-        return []
+        whole = False
+    kinds = _narrowed(kinds, block)
     if starts and starts[-1][0] == row and row:
         starts.pop()
-    return starts
+    return starts, tuple(kinds), whole
+
+
+def _narrowed(kinds: list[str], rows: list[list[str]]) -> list[str]:
+    """The kinds of columns, given more of their rows."""
+    columns = [*zip(*rows, strict=True)] or [()] * len(kinds)
+    return [
+        kind if kind == "text" else _joined_kind(kind, {cell for cell in cells if cell})
+        for kind, cells in zip(kinds, columns, strict=True)
+    ]
+
+
+def _joined_kind(kind: str, given: set[str]) -> str:
+    if not given:
+        return kind
+    if given <= _TRUTHS.keys():
+        found = "truth"
+    elif all(map(_INTEGER.fullmatch, given)):
+        found = "integer"
+    elif all(map(_REAL.fullmatch, given)):
+        found = "real"
+    else:
+        found = "text"
+    if kind in ("", found):
+        return found
+    return "real" if {kind, found} == {"integer", "real"} else "text"
 
 
 class _Lines:
@@ -102,7 +162,10 @@ class _Lines:
         self.n += 1
         if b"\0" in data:
             raise DamagedError("not a text", f"line {self.n} holds binary bytes")
-        return data.decode("utf-8-sig" if first else "utf-8", "surrogateescape")
+        try:
+            return data.decode("utf-8-sig" if first else "utf-8")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
 
 
 def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
@@ -112,7 +175,17 @@ def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
 
 
 def read_csv(records: Records, stream: IO[bytes], part: Part, options: Options) -> Iterator[None]:
-    """Add the rows of a CSV table to records; the cells of other columns stay text."""
+    """Add the rows of a CSV table to records.
+
+    Cells of other columns are numbers or truth values where all of their column are; of columns of
+    one name the later ones get a number, ``gap.1``.
+    """
+    member = part.member
+    kinds = member.kinds
+    if not kinds:
+        stream = _held(stream) if part.archived else stream
+        _, kinds, _ = _scanned(stream, 1 << 62)
+        stream.seek(0)
     lines = _Lines(stream)
     rows = _rows(lines)
     try:
@@ -120,8 +193,12 @@ def read_csv(records: Records, stream: IO[bytes], part: Part, options: Options) 
         if header is None:
             raise DamagedError("no crystal in file", "nothing in it")
         structure, ids = _chosen_columns(header, options, part.source)
-        kept = [c for c in range(len(header)) if c not in (structure, ids)]
-        member = part.member
+        names = _distinct(header)
+        kept = [
+            (c, names[c], _CONVERSIONS[kinds[c] or "text"])
+            for c in range(len(header))
+            if c not in (structure, ids)
+        ]
         if member.start:
             stream.seek(member.offset)
             lines = _Lines(stream, member.offset, member.line - 1)
@@ -138,7 +215,7 @@ def read_csv(records: Records, stream: IO[bytes], part: Part, options: Options) 
                 records.fail("wrong row", detail, index=index, source=source, line=line)
             else:
                 name = f"row {index}" if ids is None else row[ids]
-                own = {header[c]: row[c] for c in kept}
+                own = {name: convert(row[c]) if row[c] else None for c, name, convert in kept}
                 _add_cell(records, row[structure], index, name, source, own)
             index += 1
             yield
@@ -192,23 +269,27 @@ def _add_cell(
         add(records, text, index=index, name=name, source=source, properties=properties)
 
 
-def typed(loaded: Loaded) -> Loaded:
-    """The cells of each column as numbers or truth values, where all of them are."""
-    for name, values in loaded.properties.items():
-        loaded.properties[name] = _column(values)
-    return loaded
+def _held(stream: IO[bytes]) -> IO[bytes]:
+    """The bytes of an archive's entry, which can only be read forwards, in memory."""
+    data = stream.read(_MOST_HELD + 1)
+    if len(data) > _MOST_HELD:
+        raise DamagedError(
+            "table too large",
+            f"more than {_MOST_HELD >> 20} MiB in an archive: take it out of there first",
+        )
+    return io.BytesIO(data)
 
 
-def _column(values: list[Any]) -> list[Any]:
-    given = {value for value in values if isinstance(value, str) and value != ""}
-    table: dict[str, Any] = {}
-    if given <= _TRUTHS.keys():
-        table = _TRUTHS
-    elif all(map(_INTEGER.fullmatch, given)):
-        table = {value: int(value) for value in given}
-    elif all(map(_REAL.fullmatch, given)):
-        table = {value: float(value) for value in given}
-    return [table.get(value, value) if value else None for value in values]
+def _distinct(header: Sequence[str]) -> list[str]:
+    """Names of columns, those that repeat an earlier one with a number, as pandas numbers them."""
+    names: list[str] = []
+    for name in header:
+        number, own = 0, name
+        while own in names:
+            number += 1
+            own = f"{name}.{number}"
+        names.append(own)
+    return names
 
 
 def count_parquet_rows(path: str) -> int:
@@ -230,7 +311,7 @@ def read_parquet(
     import pyarrow.parquet as pq
 
     # A Parquet file is read from its end: entries of archives have to be held in memory.
-    source = io.BytesIO(stream.read(1024 * MIB)) if part.archived else stream
+    source = _held(stream) if part.archived else stream
     try:
         file = pq.ParquetFile(source)
         before = records.taken + len(records)
