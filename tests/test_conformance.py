@@ -10,6 +10,7 @@ import pytest
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.failures import Failure
+from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io import to_pymatgen
 from crystalcodec.registry import REPRESENTATIONS, load
 from crystalcodec.representations.base import (
@@ -440,6 +441,18 @@ def test_round_trip_errors_are_distances_in_angstrom():
     assert np.isinf(round_trip_errors(crystals, crystals[[1, 0, 2, 3, 4, 5]])[:2]).all()
     with pytest.raises(ConformanceError, match="6 crystals went in, 5 came back"):
         round_trip_errors(crystals, crystals[:5])
+
+
+def test_the_mirror_image_has_not_come_back():
+    cell = lattices_from_cell_parameters([4, 5, 6, 75, 85, 95])[0]
+    coords = [[0, 0, 0], [0.3, 0.1, 0.05], [0.1, 0.4, 0.2], [0.6, 0.2, 0.7]]
+    one = Crystals.single(cell, coords, [11, 17, 19, 35])
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    turned = Crystals.single(cell @ turn, coords, [11, 17, 19, 35])
+    mirrored = Crystals.single(cell @ np.diag([-1, 1, 1]), coords, [11, 17, 19, 35])
+    assert round_trip_errors(one, turned)[0] < 1e-9
+    assert round_trip_errors(one, mirrored)[0] > 0.5
 
 
 @pytest.mark.parametrize("seed", range(10))

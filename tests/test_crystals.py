@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -247,3 +249,13 @@ def test_the_faulty_crystal_and_site_are_named():
 def test_offsets_that_do_not_cut_the_sites_are_refused(offsets):
     with pytest.raises(CrystalsError, match=r"offsets|no sites"):
         Crystals(SALT.lattices, SALT.frac_coords, SALT.numbers, np.array(offsets, int))
+
+
+def test_arrays_stay_read_only_in_copies_and_pickles():
+    salt = Crystals.single(3 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
+    sent = pickle.loads(pickle.dumps(salt))  # noqa: S301
+    for twin in (sent, copy.deepcopy(salt), copy.copy(salt)):
+        assert twin == salt
+        for name in ("lattices", "frac_coords", "numbers", "offsets"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(twin, name)[0] = 1

@@ -89,3 +89,12 @@ def test_a_crystal_that_has_its_symmetry_only_just_is_a_failure():
     labels, failures = prototype_labels(only_just)
     assert labels == [None]
     assert [f.reason for f in failures] == ["symmetry not found"]
+
+
+def test_a_search_with_a_large_tolerance_comes_to_an_end():
+    # moyopy alone does not end on this one with 0.2 Å.
+    crystal = sample_crystals(5)[4]
+    assert 0 <= space_group_numbers(crystal, symprec=0.2)[0] <= 230
+    half = Crystals(crystal.lattices / 2, crystal.frac_coords, crystal.numbers, crystal.offsets)
+    assert 0 <= space_group_numbers(half, symprec=0.1)[0] <= 230
+    assert "nearer than 2.4 Å" in next(moyo_datasets(crystal, symprec=0.2))

@@ -100,6 +100,14 @@ class Crystals:
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("lattices", "frac_coords", "numbers", "offsets")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Arrays come out of a pickle, or of a deep copy, writable.
+        self._set(**state)
+
     @classmethod
     def _of_valid(
         cls, lattices: Floats, frac_coords: Floats, numbers: Ints, offsets: Ints

@@ -51,7 +51,9 @@ BRAVAIS_LATTICES: Final = (
 )
 """The 14 by Pearson's letters: S stands for one centred pair of faces, whichever it is."""
 
-_SHORT: Final = 0.5  # Å; of cells with shorter lattice vectors moyopy may never come to an end
+# Å, and in tolerances: of cells with shorter lattice vectors moyopy may never come to an end.
+_SHORT: Final = 0.5
+_SHORT_IN_TOLERANCES: Final = 12.0
 
 _STEPS: Final = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
 _STEPS_AWAY: Final = _STEPS[_STEPS.any(axis=1)]
@@ -92,12 +94,13 @@ def space_group_numbers(
     array([225])
     """
     numbers = np.zeros(len(crystals), np.int64)
-    flat = _have_short_vectors(crystals.lattices)
+    flat = _have_short_vectors(crystals.lattices, _SHORT)
     for i, found in enumerate(moyo_datasets(crystals, symprec, angle_tolerance)):
         if not isinstance(found, str):
             numbers[i] = found.number
         elif not flat[i]:
-            # Some arrangements on half the points of a lattice end its search, not spglib's.
+            # Some arrangements on half the points of a lattice end its search, not spglib's, and
+            # with a large tolerance a search by moyopy is not begun.
             numbers[i] = _by_spglib(crystals[i], symprec, angle_tolerance)
     return numbers
 
@@ -122,11 +125,12 @@ def _datasets(crystals: Crystals, symprec: float, angle_tolerance: float | None)
     # It warns of each supercell that its list of operations, which is not used here, is short.
     logging.getLogger("moyo").setLevel(logging.ERROR)
     lattices = crystals.lattices.tolist()
-    flat = _have_short_vectors(crystals.lattices)
+    shortest = max(_SHORT, _SHORT_IN_TOLERANCES * symprec)
+    flat = _have_short_vectors(crystals.lattices, shortest)
     radians = None if angle_tolerance is None else float(np.radians(angle_tolerance))
     for i, (start, stop) in enumerate(pairwise(crystals.offsets.tolist())):
         if flat[i]:
-            yield f"two copies of the cell stand nearer than {_SHORT} Å"
+            yield f"two copies of the cell stand nearer than {shortest:g} Å"
             continue
         cell = moyopy.Cell(
             lattices[i],
@@ -256,10 +260,12 @@ def bravais_lattice_ranks() -> npt.NDArray[np.int64]:
     return np.array([-1, *(BRAVAIS_LATTICES.index(str(group.bravais_class)) for group in groups)])
 
 
-def _have_short_vectors(lattices: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """(n,) whether two cells of the crystal stand nearer than :data:`_SHORT`, as in a flat cell."""
+def _have_short_vectors(
+    lattices: npt.NDArray[np.float64], shortest: float
+) -> npt.NDArray[np.bool_]:
+    """(n,) whether two cells of the crystal stand nearer than that, in Å, as in a flat cell."""
     vectors = _STEPS_AWAY @ lattices
-    return np.asarray((vectors**2).sum(axis=2).min(axis=1, initial=np.inf) < _SHORT**2, bool)
+    return np.asarray((vectors**2).sum(axis=2).min(axis=1, initial=np.inf) < shortest**2, bool)
 
 
 def _by_spglib(crystal: Crystals, symprec: float, angle_tolerance: float | None) -> int:

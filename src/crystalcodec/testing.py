@@ -97,6 +97,8 @@ def round_trip_errors(
         if not np.array_equal(one.numbers, other.numbers):
             continue
         u, _, vt = np.linalg.svd(other.lattices[0].T @ one.lattices[0])
+        # A rotation alone: the mirror image is another crystal.
+        u[:, -1] *= np.sign(np.linalg.det(u @ vt))
         turned = other.lattices[0] @ u @ vt
         difference = other.frac_coords - one.frac_coords
         coords = one.frac_coords + difference - np.rint(difference)

@@ -10,7 +10,7 @@ import pytest
 from crystalcodec.crystals import Crystals
 from crystalcodec.geometry import lattices_from_cell_parameters
 from crystalcodec.io import to_pymatgen, whole_file
-from crystalcodec.io.overlap import close_pairs
+from crystalcodec.io.overlap import close_pairs, shortest_vectors
 
 
 def test_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -48,6 +48,28 @@ def test_close_pairs_are_those_of_pymatgen(n: int) -> None:
         assert set(zip(first[here].tolist(), second[here].tolist(), strict=True)) == wanted
         np.testing.assert_allclose(distances[here], matrix[first[here], second[here]], atol=1e-9)
     assert {0, 2} <= set(crystal.tolist())
+
+
+def test_images_in_thin_and_skew_cells_are_seen() -> None:
+    skew = Crystals.single([[10, 0, 0], [10, 0.05, 0], [0, 0, 10]], [[0, 0, 0]], [6])
+    thin = Crystals.single([[3, 0, 0], [0, 3, 0], [6, 0, 0.9]], [[0, 0, 0], [0, 0, 0.5]], [6, 6])
+    cube = Crystals.single(np.diag([3.0, 3.0, 0.9]), [[0, 0, 0], [0.5, 0.5, 0]], [6, 6])
+    assert shortest_vectors(skew, 0.1) == pytest.approx([0.05])
+    assert shortest_vectors(cube, 0.1) == pytest.approx([0.9])
+    crystal, first, second, distances = close_pairs(Crystals.concatenate([skew, thin, cube]), 1.0)
+    assert (crystal.tolist(), first.tolist(), second.tolist()) == ([1], [0], [1])
+    assert distances == pytest.approx([0.45])
+    # The same crystal in its shortest vectors and in skew ones, against all images by hand.
+    rng = np.random.default_rng(3)
+    cell, coords = np.diag([1.5, 2.0, 9.0]), rng.random((12, 3))
+    turn = np.array([[1, 0, 0], [4, 1, 0], [-3, 5, 1]])
+    turned = Crystals.single(turn @ cell, coords @ np.linalg.inv(turn), np.full(12, 6))
+    steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), -1).reshape(-1, 1, 1, 3)
+    apart = (coords[:, None] - coords + steps) @ cell
+    wanted = np.triu(np.linalg.norm(apart, axis=-1).min(axis=0), 1)
+    _, first, second, distances = close_pairs(turned, 1.2)
+    assert len(first) == (np.triu(wanted < 1.2, 1)).sum() > 5
+    np.testing.assert_allclose(distances, wanted[first, second], atol=1e-9)
 
 
 def test_atoms_heaped_up_need_no_memory() -> None:

@@ -108,7 +108,7 @@ def test_a_target_without_a_calibration_has_no_interval():
         ["energy", "metal"], np.zeros((3, 2)), np.ones((3, 2)), 0.9
     )
     assert np.isnan(lower).tolist() == np.isnan(upper).tolist() == [[False, True]] * 3
-    assert lines == []
+    assert lines == {}
 
 
 def test_too_few_validation_crystals_are_said():
@@ -116,11 +116,11 @@ def test_too_few_validation_crystals_are_said():
     rows = held_out(3)
     lower, upper, lines = made.intervals(list(UNITS), rows.values, rows.spread, 0.95)
     assert np.isnan([lower, upper]).all()
-    assert lines[0] == (
-        "no 95 % interval of energy: it needs at least 19 validation crystals, the model has 10"
+    assert lines["energy"] == (
+        "no 95 % interval: it needs at least 19 validation crystals, the model has 10"
     )
     assert len(lines) == 2
-    assert made.intervals(list(UNITS), rows.values, rows.spread, 0.9)[2] == []
+    assert made.intervals(list(UNITS), rows.values, rows.spread, 0.9)[2] == {}
     figures = made.document["targets"]["energy"]["coverage"]["0.95"]
     assert figures["n"] == 0
     assert figures["inside"] is None
@@ -133,7 +133,7 @@ def test_all_missing_targets_give_no_interval_and_no_error():
     made = Calibration.fit(UNITS, {"validation": empty}, LIMITS)
     lower, _, lines = made.intervals(list(UNITS), rows.values, rows.spread, 0.5)
     assert np.isnan(lower).all()
-    assert "the model has 0" in lines[0]
+    assert "the model has 0" in lines["energy"]
 
 
 def test_limits():

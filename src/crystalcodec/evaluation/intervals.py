@@ -140,7 +140,7 @@ def conformal_rank(n: int, coverage: float) -> int | None:
     if not 0 < coverage < 1:
         raise IntervalError(f"coverage {coverage}: wanted a number between 0 and 1, such as 0.9")
     # 0.9 has no exact binary form: without rounding, 10 x 0.9 may be above 9.
-    rank = math.ceil(round((n + 1) * coverage, 9))
+    rank = max(1, math.ceil(round((n + 1) * coverage, 9)))
     return rank if rank <= n else None
 
 

@@ -16,7 +16,7 @@ from crystalcodec.crystals import Crystals, find_faults
 from crystalcodec.elements import SYMBOLS
 from crystalcodec.failures import Failure
 from crystalcodec.geometry import lattices_from_cell_parameters
-from crystalcodec.io.overlap import close_pairs
+from crystalcodec.io.overlap import close_pairs, shortest_vectors
 from crystalcodec.io.whole import whole_file
 
 __all__ = ["MIN_DISTANCE", "Loaded", "ReadError", "Records", "write_failures"]
@@ -257,10 +257,10 @@ def _overlaps(crystals: Crystals, min_distance: float) -> list[Failure]:
     if min_distance <= 0 or not len(crystals):
         return []
     failures = []
-    lengths = np.linalg.norm(crystals.lattices, axis=2).min(axis=1)
+    lengths = shortest_vectors(crystals, min_distance)
     for i in np.flatnonzero(lengths < min_distance).tolist():
         detail = (
-            f"a cell vector has {lengths[i]:.4g} Å, so each atom is that close to its own image"
+            f"a lattice vector has {lengths[i]:.4g} Å, so each atom is that close to its own image"
         )
         failures.append(Failure(i, "atoms on top of each other", detail))
     crystal, first, second, distances = close_pairs(crystals, min_distance)

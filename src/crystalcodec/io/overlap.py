@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 
-__all__ = ["close_pairs"]
+__all__ = ["close_pairs", "shortest_vectors"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -18,6 +19,8 @@ Pairs = tuple[Ints, Ints, Ints, Floats]
 
 # All pairs of a crystal of more sites than this take longer than a tree.
 _MANY_SITES: Final = 300
+_MOST_THIN: Final = 3000
+_STEPS: Final = np.array([*product((-1.0, 0.0, 1.0), repeat=3)])
 # Pairs tried at once: some 100 MB of working memory.
 _PAIRS_AT_ONCE: Final = 1_000_000
 
@@ -25,8 +28,8 @@ _PAIRS_AT_ONCE: Final = 1_000_000
 def close_pairs(crystals: Crystals, distance: float) -> Pairs:
     """Pairs of sites closer than ``distance`` (Å), in bounded memory for crystals of any size.
 
-    Exact where every cell is thicker than twice ``distance``, which is what a test for atoms on
-    top of each other needs; this is no neighbour list.
+    Exact, but for cells of more than 3,000 sites that are thinner than twice ``distance``; made
+    for tests for atoms on top of each other, this is no neighbour list.
 
     Returns
     -------
@@ -38,14 +41,62 @@ def close_pairs(crystals: Crystals, distance: float) -> Pairs:
     none = np.zeros(0, np.int64)
     parts: list[Pairs] = [(none, none, none, np.zeros(0))]
     counts = crystals.n_sites
+    thin = _thin(crystals, distance) & (counts <= _MOST_THIN)
+    for i in np.flatnonzero(thin).tolist():
+        first, second, distances = _close_pairs_of_thin(crystals[i], distance)
+        parts.append((np.full(len(first), i), first, second, distances))
+    counts = np.where(thin, 0, counts)
     for n in np.unique(counts[counts <= _MANY_SITES]).tolist():
-        same = np.flatnonzero(counts == n)
+        same = np.flatnonzero(counts == n) if n else none
         parts.extend(_close_pairs_of_same_size(crystals, same, n, distance))
     for i in np.flatnonzero(counts > _MANY_SITES).tolist():
         first, second, distances = _close_pairs_of_one(crystals[i], distance)
         parts.append((np.full(len(first), i), first, second, distances))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return columns[0], columns[1], columns[2], columns[3]
+
+
+def shortest_vectors(crystals: Crystals, distance: float) -> Floats:
+    """(n,) shortest cell vector, Å; in cells thinner than twice ``distance`` of the lattice."""
+    shortest = np.linalg.norm(crystals.lattices, axis=2).min(axis=1, initial=np.inf)
+    for i in np.flatnonzero(_thin(crystals, distance)).tolist():
+        shortest[i] = np.linalg.norm(_reduced(crystals.lattices[i])[0], axis=1).min()
+    return np.asarray(shortest, float)
+
+
+def _thin(crystals: Crystals, distance: float) -> npt.NDArray[np.bool_]:
+    """(n,) whether a cell is thinner than twice the distance: more than one image may be near."""
+    if not len(crystals):
+        return np.zeros(0, bool)
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystals.lattices), axis=1)
+    return np.asarray(heights.min(axis=1) < 2 * distance, bool)
+
+
+def _reduced(lattice: Floats) -> tuple[Floats, Floats]:
+    """The shortest vectors of a lattice, and what turns coordinates into theirs."""
+    from ase.geometry.minkowski_reduction import minkowski_reduce
+
+    try:
+        reduced, operation = minkowski_reduce(lattice)
+    except (RuntimeError, ValueError):  # a cell so skew that rounding ends it
+        return lattice, np.eye(3)
+    return np.asarray(reduced, float), np.linalg.inv(operation)
+
+
+def _close_pairs_of_thin(crystal: Crystals, distance: float) -> tuple[Ints, Ints, Floats]:
+    """Pairs of one crystal, over the nearest images in all directions of its reduced cell."""
+    lattice, turn = _reduced(crystal.lattices[0])
+    coords = crystal.frac_coords @ turn
+    first, second = np.triu_indices(len(coords), 1)
+    apart = coords[second] - coords[first]
+    apart -= np.rint(apart)
+    squares = np.full(len(first), np.inf)
+    for step in _STEPS:
+        vectors = (apart + step) @ lattice
+        np.minimum(squares, np.einsum("pi,pi->p", vectors, vectors), out=squares)
+    distances = np.sqrt(squares)
+    near = distances < distance
+    return first[near], second[near], distances[near]
 
 
 def _close_pairs_of_same_size(

@@ -162,8 +162,8 @@ class Calibration:
         values: Floats,
         spread: Floats | None,
         coverage: float,
-    ) -> tuple[Floats, Floats, list[str]]:
-        """(n, t) lower and upper ends of (n, t) values, NaN where there is none, and why.
+    ) -> tuple[Floats, Floats, dict[str, str]]:
+        """(n, t) lower and upper ends of (n, t) values, NaN where there is none; why, by target.
 
         Raises
         ------
@@ -171,20 +171,20 @@ class Calibration:
             A coverage that is not between 0 and 1, or no spread where it was calibrated with one.
         """
         lower, upper = np.full(values.shape, np.nan), np.full(values.shape, np.nan)
-        lines = []
+        why = {}
         for i, name in enumerate(names):
             conformal = self.conformals.get(name)
             if conformal is None:
                 continue
             wanted, there = rows_needed(coverage), len(conformal.scores)
             if there < wanted:
-                lines.append(
-                    f"no {100 * coverage:g} % interval of {name}: it needs at least {wanted} "
-                    f"validation crystals, the model has {there}"
+                why[name] = (
+                    f"no {100 * coverage:g} % interval: it needs at least {wanted} validation "
+                    f"crystals, the model has {there}"
                 )
             column = None if spread is None else spread[:, i]
             lower[:, i], upper[:, i] = conformal.interval(values[:, i], coverage, column)
-        return lower, upper, lines
+        return lower, upper, why
 
     def coverage_on(self, names: Sequence[str], rows: HeldOut) -> dict[str, Any]:
         """Measured coverage on rows that it was not calibrated with, by target and coverage."""

@@ -115,7 +115,8 @@ def predict(
     RunError, CheckpointError
         A folder that holds no finished run, or damaged files.
     PredictionError
-        Another number of ids than of crystals, or copies of a run without augmentation.
+        Another number of ids than of crystals, copies of a run without augmentation, or a negative
+        ``nearest``.
     IntervalError
         A coverage that is not between 0 and 1.
     """
@@ -123,6 +124,8 @@ def predict(
     names = tuple(map(str, range(len(crystals)) if ids is None else ids))
     if len(names) != len(crystals):
         raise PredictionError(f"{len(names)} ids for {len(crystals)} crystals: wanted one for each")
+    if nearest < 0:
+        raise PredictionError(f"nearest is {nearest}, wanted 0 or more")
     trust = Trust.open(model)
     told = answers_of(model, crystals, copies, encodings)
     made = Predictions(

@@ -125,7 +125,9 @@ class Trust:
                 made.targets, made.values, spread, coverage
             )
             made = replace(made, lower=lower, upper=upper, coverage=coverage)
-            lines = [[*own, *none] for own in lines or [[] for _ in range(len(made))]]
+            if none:
+                made = _with_target_warnings(made, none, answered)
+                lines = lines or [[] for _ in range(len(made))]
         if self.note:
             lines = [[*own, self.note] for own in lines or [[] for _ in range(len(made))]]
         if lines is None:
@@ -352,6 +354,20 @@ def _with_label_warnings(
                 line if good else "" for line, good in zip(lines, answered, strict=True)
             )
     return replace(made, target_warnings=told)
+
+
+def _with_target_warnings(
+    made: Predictions, told: Mapping[str, str], answered: npt.NDArray[np.bool_]
+) -> Predictions:
+    """Predictions with a warning of a target in every row that has an answer."""
+    warnings = dict(made.target_warnings)
+    for target, text in told.items():
+        there = warnings.get(target, ("",) * len(made))
+        warnings[target] = tuple(
+            ("; ".join(filter(None, (own, text))) if good else "")
+            for own, good in zip(there, answered, strict=True)
+        )
+    return replace(made, target_warnings=warnings)
 
 
 def _without(made: Predictions, refused: list[Failure]) -> Predictions:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.symmetry import moyo_datasets
 
 __all__ = ["cross", "inequivalent"]
 
@@ -119,11 +119,10 @@ def _operations(crystal: Crystals, symprec: float | None) -> tuple[Floats, Ints,
     identity = np.eye(3)[None], np.arange(n)[None], coords
     if symprec is None:
         return identity
-    import moyopy
-
-    logging.getLogger("moyo").setLevel(logging.ERROR)
-    cell = moyopy.Cell(crystal.lattices[0].tolist(), coords.tolist(), crystal.numbers.tolist())
-    found = moyopy.MoyoDataset(cell, symprec=symprec).operations
+    dataset = next(moyo_datasets(crystal, symprec))
+    if isinstance(dataset, str):  # none is found, or the search would not end
+        return identity
+    found = dataset.operations
     rotations = np.array(found.rotations, float)
     shifts = np.array(found.translations, float)
     images = np.einsum("gij,sj->gsi", rotations, coords) + shifts[:, None]
