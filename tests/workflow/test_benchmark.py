@@ -506,6 +506,8 @@ def test_parameters_without_name_or_value_are_refused(text):
     ("values", "message"),
     [
         ({"representations": "icrc"}, "no representation 'icrc'; did you mean 'ircr'"),
+        ({"models": 5}, "5: wanted names, or a table of them"),
+        ({"models": [5]}, "wanted names, or a table of them"),
         ({"models": "rigde"}, "no model 'rigde'; did you mean 'ridge'"),
         ({"sizes": [0]}, "greater than or equal to 1"),
         ({"seeds": []}, "at least one size and one seed"),

@@ -293,3 +293,51 @@ def test_a_report_of_what_is_there_computes_nothing(values, finished, tmp_path):
     assert len(cells_in(folder)) == 8
     assert said[-1] == "8 cells and 0 encodings are not computed"
     assert "8 cells are not computed yet" in summary.markdown()
+
+
+def test_the_figures_are_those_of_the_settings_that_were_asked_for(values, tmp_path):
+    values |= {"sizes": ["all"], "seeds": [0], "budget": 1}
+
+    def mae(ridge, seeds=(0,)):
+        values["models"] = {"ridge": ridge}
+        summary = run({**values, "seeds": list(seeds)}, tmp_path / "run")
+        (row,) = [row for row in summary.rows if row["model"] == "ridge"]
+        return row["mae"], row["n_finished"]
+
+    first, other = mae({}), mae({"alpha": 1e6})
+    assert first != other
+    # Computed before, and older than what is not asked for.
+    assert mae({}) == first
+    # Seeds of other settings are not averaged with these.
+    assert mae({}, seeds=[0, 1])[1] == 2
+    assert mae({"alpha": 1e6})[0] == other[0]
+    # Of a model that is not asked for, the newest settings alone.
+    values["models"] = {"dummy": {}}
+    rows = run(values, tmp_path / "run").rows
+    assert [row["n_finished"] for row in rows if row["model"] == "ridge"] == [2]
+
+
+def test_finished_cells_outlive_arrays_that_are_not_made_again(values, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    shutil.rmtree(folder / "encoded")
+    before = {path: cell["mae"] for path, cell in cells_in(folder).items()}
+    values["seeds"] = [0, 1, 2]
+    values["limits"] = {"encode_seconds": 1e-4}
+    run(values, folder)
+    after = cells_in(folder)
+    assert {path: after[path]["mae"] for path in before} == before
+    assert len(after) > len(before)
+
+
+def test_sizes_that_the_rows_do_not_have_are_told(values, tmp_path):
+    said = []
+    values |= {"sizes": [30, 500], "seeds": [0], "models": {"dummy": {}}}
+    assert len(run(values, tmp_path / "run", say=said.append).rows) == 1
+    assert said[0] == "sizes left out, of more rows than there are: 500"
+    with pytest.raises(BenchmarkError, match="no fold has rows for sizes 500: there are 120"):
+        run({**values, "sizes": [500]}, tmp_path / "other")
+    # As many as there are is one that they have; beside "all" it is the same one.
+    for sizes, wanted in (([120], ["120"]), ([120, "all"], ["all"])):
+        rows = run({**values, "sizes": sizes}, tmp_path / "-".join(map(str, sizes))).rows
+        assert [row["size"] for row in rows] == wanted

@@ -265,7 +265,8 @@ def _overlaps(crystals: Crystals, min_distance: float) -> list[Failure]:
         failures.append(Failure(i, "atoms on top of each other", detail))
     crystal, first, second, distances = close_pairs(crystals, min_distance)
     apart = lengths[crystal] >= min_distance
-    crystal, first, second, distances = (one[apart] for one in (crystal, first, second, distances))
+    crystal, first, second = crystal[apart], first[apart], second[apart]
+    distances = distances[apart]
     order = np.lexsort((distances, crystal))
     worst = order[np.unique(crystal[order], return_index=True)[1]]
     for pair in worst.tolist():

@@ -20,7 +20,7 @@ from crystalcodec.workflow.benchmark.networks import FORMAT as NETWORK_FORMAT
 from crystalcodec.workflow.benchmark.networks import network
 from crystalcodec.workflow.benchmark.rows import Fold, training_rows
 
-__all__ = ["FORMAT", "Cell", "CellError", "candidates_of", "run_cell", "why_not"]
+__all__ = ["FORMAT", "Cell", "CellError", "candidates_of", "is_current", "run_cell", "why_not"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -89,6 +89,14 @@ class Cell:
     def rank(self) -> int:
         """How expensive its model is beside the others."""
         return ESTIMATORS[self.model].rank if self.model in ESTIMATORS else network(self.model).rank
+
+
+def is_current(identity: Mapping[str, Any]) -> bool:
+    """Whether a cell of that identity is computed as cells are now."""
+    network = identity["model"] not in ESTIMATORS
+    return identity["format"] == FORMAT and (
+        not network or identity.get("network_format") == NETWORK_FORMAT
+    )
 
 
 def candidates_of(model: str, budget: int, settings: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -159,6 +159,8 @@ class BenchmarkConfig(_Section):
             given = [given]
         if isinstance(given, Mapping):
             return given
+        if not (isinstance(given, Sequence) and all(map(_is_text, given))):
+            raise ValueError(f"{given!r}: wanted names, or a table of them")
         entries = [entry for one in given for entry in parse_names(one)]
         return {entry.pop("name"): entry for entry in entries}
 

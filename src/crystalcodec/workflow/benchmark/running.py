@@ -15,7 +15,7 @@ from crystalcodec.data.workers import n_cores
 from crystalcodec.representations.base import Representation
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.benchmark.cells import Cell, candidates_of, why_not
-from crystalcodec.workflow.benchmark.config import BenchmarkConfig
+from crystalcodec.workflow.benchmark.config import BenchmarkConfig, ModelChoice
 from crystalcodec.workflow.benchmark.documents import digest, read_document, write_document
 from crystalcodec.workflow.benchmark.encodings import misfit
 from crystalcodec.workflow.benchmark.estimators import ESTIMATORS
@@ -84,6 +84,8 @@ def run_benchmark(
             say(f"{dataset['path']}: {dataset['n_without_target']:,} rows without the target")
     rows.save(folder / "data" / "rows")
     board = _Board(config, folder, rows, Path(cache or folder / "encoded"), retry)
+    if missing := board.left_out():
+        say(f"sizes left out, of more rows than there are: {', '.join(map(str, missing))}")
     board.plan()
     say(
         f"{len(rows.folds)} x {len(rows.folds[0].train):,} rows to train on, "
@@ -204,10 +206,7 @@ class _Board:
         choice = self.config.chosen_models()[model]
         chosen = candidates_of(model, self.config.budget, choice.settings)
         for number in range(len(self.rows.folds)) if fold < 0 else [fold]:
-            n = len(self.rows.folds[number].train)
-            for size in choice.sizes or self.config.sizes:
-                if size != "all" and int(size) >= n:
-                    continue
+            for size in self._sizes(choice, number):
                 for seed in choice.seeds or self.config.seeds:
                     yield Cell(
                         label,
@@ -220,6 +219,27 @@ class _Board:
                         self.config.search_rows,
                         self.config.device,
                     )
+
+    def _sizes(self, choice: ModelChoice, fold: int) -> list[int | str]:
+        """The sizes that the training rows of a fold have; ``all`` stands for their number."""
+        n = len(self.rows.folds[fold].train)
+        sizes = choice.sizes or self.config.sizes
+        return [
+            s for s in sizes if s == "all" or int(s) < n or (int(s) == n and "all" not in sizes)
+        ]
+
+    def left_out(self) -> list[int | str]:
+        """Sizes of which no fold has the rows; BenchmarkError where no other is wanted."""
+        choices = self.config.chosen_models().values()
+        wanted = {size for choice in choices for size in choice.sizes or self.config.sizes}
+        most = max(len(fold.train) for fold in self.rows.folds)
+        missing = [size for size in wanted if size != "all" and int(size) > most]
+        if len(missing) == len(wanted):
+            told = ", ".join(map(str, sorted(missing)))
+            raise BenchmarkError(
+                f"no fold has rows for sizes {told}: there are {most:,} to train on (size all)"
+            )
+        return sorted(missing, key=int)
 
     def _add_cells(self, key: str, fold: int) -> None:
         """All cells of an encoding in a fold; where it failed each says so."""
@@ -247,6 +267,10 @@ class _Board:
         known = None if encoding is None else self.encodings[encoding]
         n = len(self.rows.folds[cell.fold].train) if cell.size == "all" else int(cell.size)
         told = {"key": key, "identity": identity, "label": cell.label, "n": n, "length": length}
+        if there is not None and there["status"] == "finished":
+            # Its arrays may have been deleted since, and not be made again.
+            self.n_done += 1
+            return
         if known is not None and known["status"] != "finished":
             reason = f"not encoded: {known['reason']}"
             write_document(document, {**told, "status": known["status"], "reason": reason})
@@ -254,10 +278,8 @@ class _Board:
             return
         # Limits may have been changed: what was not run is looked at again.
         refused = why_not(cell, n, length, self.config.limits)
-        if there is not None and (
-            there["status"] == "finished"
-            or (there["status"] in ("failed", "timed out") and not self.retry and not refused)
-        ):
+        tried = there is not None and there["status"] in ("failed", "timed out")
+        if tried and not self.retry and not refused:
             self.n_done += 1
             return
         if refused:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from crystalcodec.io.whole import whole_file
+from crystalcodec.workflow.benchmark.cells import candidates_of, is_current
 from crystalcodec.workflow.benchmark.config import BenchmarkConfig
 from crystalcodec.workflow.benchmark.documents import plain, read_document
 from crystalcodec.workflow.benchmark.rows import Rows
@@ -101,10 +102,12 @@ class Summary:
 def gather(folder: Path, rows: Rows, config: BenchmarkConfig) -> list[dict[str, Any]]:
     """Documents of all cells on these rows with this search, the newest of each cell.
 
-    Cells of another version of this library do not count.
+    Cells of another version of this library do not count, nor do those of a model that was tried
+    with other settings: the ones of this configuration, or for a model that is not in it those of
+    its newest cell.
     """
     identity, mine = rows.identity(), version("crystalcodec")
-    found: dict[tuple[Any, ...], tuple[float, dict[str, Any]]] = {}
+    found: list[tuple[tuple[bool, float], dict[str, Any]]] = []
     for path in sorted((folder / "cells").glob("*.json")):
         document = read_document(path)
         if document is None:
@@ -112,13 +115,22 @@ def gather(folder: Path, rows: Rows, config: BenchmarkConfig) -> list[dict[str, 
         told = document["identity"]
         if (told["rows"], told["version"]) != (identity, mine):
             continue
-        if told["search_rows"] != config.search_rows:
+        if told["search_rows"] != config.search_rows or not is_current(told):
             continue
-        place = (document["label"], *(told[key] for key in ("model", "size", "seed", "fold")))
-        time = path.stat().st_mtime
-        if place not in found or found[place][0] <= time:
-            found[place] = time, document
-    return [document for _, document in found.values()]
+        here = told.get("device", config.device) == config.device
+        found.append(((here, path.stat().st_mtime), document))
+    found.sort(key=lambda one: one[0])
+    tried = {document["identity"]["model"]: document["identity"] for _, document in found}
+    settings: dict[str, Any] = {name: told["candidates"] for name, told in tried.items()}
+    for name, choice in config.chosen_models().items():
+        settings[name] = plain(candidates_of(name, config.budget, choice.settings))
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for _, document in found:
+        told = document["identity"]
+        if told["candidates"] == settings[told["model"]]:
+            keys = ("model", "size", "seed", "fold")
+            newest[document["label"], *(told[key] for key in keys)] = document
+    return list(newest.values())
 
 
 def summarise(

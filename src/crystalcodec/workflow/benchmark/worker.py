@@ -152,7 +152,8 @@ def _listen(read: int, deadline: float, ended: int | None) -> tuple[str, str]:
         left = deadline - time.perf_counter()
         if left <= 0:
             return "", "time"
-        ready, _, _ = select.select(watched, [], [], left)
+        # An hour at a time: no system waits for ever.
+        ready, _, _ = select.select(watched, [], [], min(left, 3600.0))
         if read in ready:
             part = os.read(read, 65536)
             if not part:
