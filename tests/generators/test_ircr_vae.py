@@ -308,6 +308,8 @@ def test_samples(trained):
         ({"loss": "mse"}, "wanted one of fields, published"),
         ({"channels": (8, 8, 8)}, "wanted four"),
         ({"code": 0}, "at least 1"),
+        ({"beta": "x"}, "beta is 'x', wanted a finite number"),
+        ({"cell_weight": -1.0}, "cell_weight is -1.0"),
         ({"n_parents": 0}, "n_parents is 0"),
         ({"latent": 3}, "no parameter 'latent'"),
     ],

@@ -327,6 +327,8 @@ def test_codes_far_away_give_arrays_and_no_error(trained):
         ({"code": 0}, "code is 0"),
         ({"width": 18}, "multiple of 4"),
         ({"code_of": "cell"}, "code_of is 'cell', wanted one of crystal, sites"),
+        ({"beta": "x"}, "beta is 'x', wanted a finite number"),
+        ({"cell_weight": -1.0}, "cell_weight is -1.0"),
         ({"n_parents": 1}, "n_parents is 1"),
     ],
 )

@@ -152,3 +152,8 @@ def test_wrong_parameters():
     for hidden in ([0], [2.5], "12", [True], 7):
         with pytest.raises(ModelError, match="hidden is"):
             build_model("mlp", IRCR(), hidden=hidden)
+    for dropout in (2, -0.1, float("nan")):
+        with pytest.raises(ModelError, match="dropout is"):
+            build_model("mlp", IRCR(), dropout=dropout)
+    with pytest.raises(ModelError, match="model 'cnn1d' cannot take these parameters"):
+        build_model("cnn1d", IRCR(), channels=3)

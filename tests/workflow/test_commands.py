@@ -111,6 +111,17 @@ def test_unknown_keys_and_flags(values, tmp_path):
     assert invoke("train", tmp_path / "run.toml", "--set", "epochs").exit_code == 2
     with pytest.raises(ConfigError, match=r"'data' is missing"):
         invoke("train", "--target", "energy")
+    for wrong in (["--set", "target=foo"], ["--set", "seed=1", "--set", "seed.x=2"]):
+        result = invoke("train", tmp_path / "run.toml", *wrong, "-o", tmp_path / "r")
+        assert (result.exit_code, "Traceback" in result.stderr) == (2, False)
+
+
+def test_no_seed_is_trained_where_one_cannot_be(values, tmp_path):
+    (tmp_path / "run.toml").write_text(RunConfig.of(values).to_toml())
+    for bad in (-1, 10**22):
+        with pytest.raises(ConfigError, match="seed"):
+            invoke("train", tmp_path / "run.toml", "--seed", 0, "--seed", bad, "-o", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_ctrl_c_exits_130(values, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from crystalcodec.workflow import ConfigError, RunConfig
@@ -93,6 +95,11 @@ def test_a_table_over_several_changes_each():
         ({"data": {"dataset": "a", "split": "s", "validation": "v"}}, "validation and split"),
         ({"data": {"dataset": "a", "test": "t"}}, "test dataset needs a validation"),
         ({"data": {"dataset": "a", "fractions": [0.5, 0.2, 0.2]}}, "sum to 1"),
+        ({"training": {"weight_decay": math.inf}}, "'training.weight_decay'.*finite"),
+        ({"machine": {"checkpoint_seconds": math.inf}}, "checkpoint_seconds'.*finite"),
+        ({"model": {"name": "mlp", "dropout": math.nan}}, "'dropout' is nan: wanted finite"),
+        ({"seed": 2**63}, "'seed'.*less than"),
+        ({"seed": -1}, "'seed'.*greater"),
         ({"augmentation": {"copies": 4}}, "no names of augmentations"),
         ({"data": {"dataset": "a", "fractions": [1.0, 0.0, 0.0]}}, "sum to 1"),
     ],

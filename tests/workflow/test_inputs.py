@@ -105,6 +105,15 @@ def test_inputs_of_training_crystals_are_of_models_that_have_not_seen_them(
     assert run.record["config"]["inputs"]["folds"] == 3
 
 
+def test_folds_of_a_chain_train_its_first_links_again(settings, gap, tmp_path):
+    folded = inputs(tmp_path / "gap", folds=2)
+    train(named(settings, "cbm", inputs=folded), tmp_path / "cbm")
+    # The data have the column of the first link, which is no input of the last one.
+    run = train(named(settings, "vbm", inputs=inputs(tmp_path / "cbm", folds=2)), tmp_path / "vbm")
+    assert run.inputs[0].inputs[0].target == "gap"
+    assert run.record["status"] == "finished"
+
+
 def test_interrupted_folds_go_on(settings, gap, tmp_path, monkeypatch):
     from crystalcodec.workflow import crossfitting
 

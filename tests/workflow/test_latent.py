@@ -28,6 +28,7 @@ from crystalcodec.workflow.latent import (
     latent_graph,
     latent_map,
     latent_of,
+    moves,
     perturb,
     predicted_values,
     reconstruct,
@@ -243,6 +244,17 @@ def test_children_are_counted(plain, monkeypatch):
     assert records[3]["parent"] == "mine"
     assert records[3]["predicted_length"] == pytest.approx(4, abs=1)
     assert records[1]["failure"] == "not finite"
+
+
+def test_children_that_cannot_be_compared_are_not_counted_as_different(plain, monkeypatch):
+    parent = salts()[:1]
+    long = Crystals.single(np.diag([3.0, 3.0, 900.0]), parent.frac_coords, parent.numbers)
+    made = SimpleNamespace(
+        decoded=SimpleNamespace(crystals=long, index=np.array([0])), failures=(), of_each=None
+    )
+    monkeypatch.setattr(moves, "decode_codes", lambda *given: made)
+    found = perturb(plain, parent, scale=0.0, children=1)
+    assert found.different.tolist() == found.unique.tolist() == [False]
 
 
 def test_noise_has_the_scale(plain):

@@ -95,6 +95,24 @@ def test_map(trained, tmp_path):
     assert len(_rows(tmp_path / "map.csv")) == 9
 
 
+def test_a_map_does_not_take_the_place_of_what_it_reads(trained, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("id,cif\n")
+    told = _told("map", trained / "run", table, "-o", tmp_path / "mine.png")
+    assert told.exit_code == 2
+    assert "which is read" in told.output
+    assert table.read_text() == "id,cif\n"
+
+
+def test_unread_crystals_are_counted(trained, tmp_path):
+    for i in range(5):
+        (tmp_path / f"bad{i}.cif").write_text("data_x\n")
+    read = (trained / "train.parquet", tmp_path)
+    told = _told("graph", trained / "run", *read, "-o", tmp_path / "g.json")
+    assert told.exit_code == 0, told.output
+    assert "not read, of 45 records: 5 " in told.output
+
+
 def test_interpolate(trained, tmp_path):
     found = _told(
         "interpolate",

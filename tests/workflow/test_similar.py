@@ -24,7 +24,7 @@ from crystalcodec.representations.base import (
 from crystalcodec.representations.features import features_of
 from crystalcodec.testing import sample_crystals
 from crystalcodec.workflow import similar
-from crystalcodec.workflow.similar import find_similar
+from crystalcodec.workflow.similar import SimilarReport, find_similar
 
 CRYSTALS = sample_crystals(40)
 
@@ -245,3 +245,9 @@ def test_the_command_knows_the_columns_of_the_dataset(dataset, tmp_path):
     assert not (tmp_path / "x.txt").exists()
     told = run(tmp_path / "mine.cif", "--in", dataset, "-o", tmp_path / "x.txt")
     assert isinstance(told.exception, SimilarityError)
+
+
+def test_a_property_of_the_name_of_a_column_is_refused():
+    report = SimilarReport(IRCR(), "euclidean")
+    with pytest.raises(SimilarityError, match="value is a column of every answer"):
+        report.rows(["gap", "value"])

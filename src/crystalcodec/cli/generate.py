@@ -172,13 +172,20 @@ def generate(
 
 def _settings(assignments: list[str], **given: Any) -> dict[str, Any]:
     """Settings of sampling by name."""
+    from inspect import signature
+
     from crystalcodec.cli.train import value_of
+    from crystalcodec.workflow.generating.generation import generate
 
     settings = {name: value for name, value in given.items() if value is not None}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip().isidentifier():
             raise typer.BadParameter(f"--set {assignment!r}: wanted key=value")
+        if key.strip() in signature(generate).parameters:
+            raise typer.BadParameter(
+                f"--set {assignment!r}: {key.strip()} has an option of its own"
+            )
         settings[key.strip()] = value_of(text.strip())
     return settings
 

@@ -30,7 +30,7 @@ def invariance(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=2, help="Crystals to draw at random.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of the draw, and of the changes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, and of the changes.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Figure to write (PNG).")] = None,
     json: Annotated[Path | None, typer.Option(help="JSON file of all numbers.")] = None,
     structure_column: StructureColumn = None,

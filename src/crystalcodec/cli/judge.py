@@ -285,7 +285,7 @@ def _stability(
     if not relax and relaxed is None:
         return {}
     from crystalcodec.relaxation.hull import Hull
-    from crystalcodec.workflow.relaxing import load_relaxed, relax_in_parts
+    from crystalcodec.workflow.relaxing import load_relaxed, relax_in_parts, relaxation_key
 
     found: dict[str, Any] = {}
     if relaxed is not None:
@@ -310,7 +310,7 @@ def _stability(
     shared = folders[1]
     if shared is not None:
         found["relax_baselines"] = lambda name, some: relaxing(
-            f"{name}: relaxing", some, shared / some.content_hash[:20]
+            f"{name}: relaxing", some, shared / relaxation_key(some, potential or _POTENTIAL)
         )
     return found
 

@@ -42,7 +42,7 @@ def map_(
         ),
     ] = "anion",
     limit: Limit = 5000,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
     structure_column: Structure = None,
 ) -> None:
     """Draw the codes of crystals as points of a plane (PCA), and write them as a table.
@@ -53,6 +53,11 @@ def map_(
     from crystalcodec.workflow.latent import encode_crystals, latent_map, open_latent
 
     _check_name(out, ".png")
+    table = out.with_suffix(".csv")
+    if table.exists() and any(Path(one).exists() and table.samefile(one) for one in sources):
+        raise typer.BadParameter(
+            f"the codes go to {table}, which is read: give another name", param_hint="--out"
+        )
     generator = open_latent(run).generator
     loaded = _read(sources, limit, seed, structure_column)
     columns = _columns(loaded)
@@ -60,7 +65,6 @@ def map_(
     found = latent_map(generator, codes, colour=colour, columns=_shown(loaded, columns))
     title = f"{generator.name}, codes of {len(codes.codes):,} crystals"
     draw_map(found.projection, found.colours, label=colour, title=title, path=out)
-    table = out.with_suffix(".csv")
     found.write(table, loaded.ids)
     print(f"{len(codes.codes):,} codes of {codes.flat.shape[1]} numbers in {out} and {table}")
     _say_failures(codes)
@@ -117,7 +121,7 @@ def perturb(
     ] = 1.0,
     children: Annotated[int, typer.Option(min=1, help="Of each parent.")] = 20,
     most: Annotated[int, typer.Option("--parents", min=1, help="Most parents.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of the noise, and of which parents.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, and of which parents.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     structure_column: Structure = None,
 ) -> None:
@@ -179,7 +183,7 @@ def graph(
         typer.Option(help="Parents by their neighbours: the least share of these in the windows."),
     ] = None,
     limit: Limit = 3000,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
     structure_column: Structure = None,
 ) -> None:
     """A graph of near codes, with property values on its nodes and parents chosen by them.
@@ -243,12 +247,16 @@ def _read(
 ) -> Loaded:
     import numpy as np
 
+    from crystalcodec.failures import count_reasons
     from crystalcodec.io import read
 
     loaded = read(list(sources), structure_column=structure_column)
     n = len(loaded.crystals)
     for failure in loaded.failures[:3]:
         print(f"not read: {failure}", file=sys.stderr)
+    if len(loaded.failures) > 3:
+        told = ", ".join(f"{n:,} {why}" for why, n in count_reasons(loaded.failures).items())
+        print(f"not read, of {n + len(loaded.failures):,} records: {told}", file=sys.stderr)
     if limit is None or n <= limit:
         return loaded
     print(f"{limit:,} of {n:,} crystals are drawn at random (--limit)", file=sys.stderr)

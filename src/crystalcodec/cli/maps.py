@@ -69,7 +69,7 @@ def map_(
     neighbours: Annotated[
         int | None, typer.Option(help="Perplexity of tsne (30), neighbours of umap (15).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of tsne, umap and what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of tsne, umap and what is drawn.")] = 0,
     limit: Annotated[int, typer.Option(min=4, help="Most crystals to draw.")] = 5000,
     structure_column: StructureColumn = None,
 ) -> None:

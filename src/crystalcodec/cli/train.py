@@ -150,7 +150,7 @@ def train(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(help="Seconds between states to go on from.")
     ] = None,
@@ -247,7 +247,7 @@ def predict(
         bool, typer.Option("--allow-unseen", help="A number for elements never in training, too.")
     ] = False,
     nearest: Annotated[int, typer.Option(min=0, help="Training crystals to name as nearest.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
 ) -> None:
     """Predict properties for every crystal in files; what has no prediction says why.
 
@@ -343,7 +343,10 @@ def _with_targets(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str
     Takes their names out of the overrides, whose other keys hold for each of them. A target that
     the file describes keeps what it says.
     """
-    names = str(overrides.get("target", {}).get("column", ""))
+    given = overrides.get("target", {})
+    if not isinstance(given, dict):
+        raise typer.BadParameter(f"--set target={given!r}: wanted target.column=NAME")
+    names = str(given.get("column", ""))
     there = values.get("target", [])
     tables = [there] if isinstance(there, dict) else list(there)
     if "," not in names and len(tables) < 2:
@@ -370,4 +373,6 @@ def _put(nested: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         nested = nested.setdefault(section, {})
+        if not isinstance(nested, dict):
+            raise typer.BadParameter(f"--set {key}: {section} has a value already: {nested!r}")
     nested[last] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -15,11 +16,18 @@ from crystalcodec.generators.conditions import (
     Conditions,
     Wanted,
 )
-from crystalcodec.models.base import ModelError
+from crystalcodec.models.base import ModelError, refused_parameters
 from crystalcodec.registry import GENERATORS, did_you_mean, load
 from crystalcodec.representations.base import Representation
 
-__all__ = ["Batch", "Generator", "LatentGenerator", "build_generator", "generator_parameters"]
+__all__ = [
+    "Batch",
+    "Generator",
+    "LatentGenerator",
+    "build_generator",
+    "check_weights",
+    "generator_parameters",
+]
 
 Batch = Mapping[str, Tensor]
 
@@ -145,7 +153,17 @@ def build_generator(
         fit.
     """
     generator: type[Generator] = load(GENERATORS, name)
-    return generator(representation, conditions, **generator_parameters(name, **parameters))
+    known = generator_parameters(name, **parameters)
+    with refused_parameters("generator", name):
+        return generator(representation, conditions, **known)
+
+
+def check_weights(**weights: object) -> None:
+    """Raise ModelError where a weight of a part of the loss is no finite number of 0 or more."""
+    for name, value in weights.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and 0 <= float(value) < math.inf):  # type: ignore[arg-type]
+            raise ModelError(f"{name} is {value!r}, wanted a finite number of at least 0")
 
 
 def generator_parameters(name: str, **parameters: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ __all__ = [
     "build_model",
     "count_parameters",
     "dense_head",
+    "refused_parameters",
 ]
 
 
@@ -93,7 +95,19 @@ def build_model(
     reason = model.fits(representation)
     if reason:
         raise ModelError(f"model {name!r} does not fit {representation.name!r}: {reason}")
-    return model(representation, n_targets, **parameters)
+    with refused_parameters("model", name):
+        return model(representation, n_targets, **parameters)
+
+
+@contextmanager
+def refused_parameters(what: str, name: str) -> Iterator[None]:
+    """Turn what a constructor raises at a value of the wrong kind into a ModelError."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        if type(error).__module__.startswith("crystalcodec."):
+            raise
+        raise ModelError(f"{what} {name!r} cannot take these parameters: {error}") from error
 
 
 def all_parameters(name: str, **parameters: Any) -> dict[str, Any]:
@@ -120,6 +134,8 @@ def dense_head(
     width: int, hidden: Sequence[int], n_targets: int, dropout: float = 0.0
 ) -> nn.Module:
     """Linear, BatchNorm, ReLU for each hidden size, then one linear layer to the targets."""
+    if not 0 <= dropout < 1:
+        raise ModelError(f"dropout is {dropout!r}, wanted a number from 0 to below 1")
     layers: list[nn.Module] = []
     for size in _sizes("hidden", hidden):
         layers += [nn.Linear(width, size), nn.BatchNorm1d(size), nn.ReLU()]

@@ -163,11 +163,12 @@ def compare(runs: Sequence[Run | str | Path]) -> Comparison:
     for folder in dict.fromkeys(folders):
         record = read_record(folder)
         check_predicts(folder, record)
-        if record["status"] != "finished":
+        if record.get("status") != "finished":
             raise RunError(f"the run in {folder} is not finished: run its train command again")
         try:
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            _targets(metrics)
+        except (OSError, ValueError, KeyError, TypeError):
             raise RunError(f"{folder / 'metrics.json'} is missing or damaged") from None
         targets[folder] = dict.fromkeys(_targets(metrics))
         recipe = {key: value for key, value in record["identity"].items() if key != "seed"}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,7 +24,8 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON, in which runs are recorded, has no infinity.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -132,6 +134,14 @@ class NamedConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        for key, value in (self.model_extra or {}).items():
+            numbers = value if isinstance(value, list) else [value]
+            if any(isinstance(one, float) and not math.isfinite(one) for one in numbers):
+                raise ValueError(f"{key!r} is {value}: wanted finite numbers")
+        return self
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -248,7 +258,7 @@ class RunConfig(_Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
     machine: MachineConfig = MachineConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -75,8 +75,12 @@ def keep_inputs(runs: Sequence[Run], folder: Path) -> None:
 
 
 def input_columns(config: InputsConfig, runs: Sequence[Run]) -> list[str]:
-    """Columns that training the runs again needs."""
-    return [target.column for run in runs for target in run.targets] if config.folds else []
+    """Columns that training the runs again needs, and theirs in turn."""
+    columns: dict[str, None] = {}
+    for run in runs if config.folds else ():
+        columns |= dict.fromkeys(target.column for target in run.targets)
+        columns |= dict.fromkeys(input_columns(run.config.inputs, run.inputs))
+    return list(columns)
 
 
 def check_folds(config: InputsConfig, runs: Sequence[Run], parts: Mapping[str, Dataset]) -> None:

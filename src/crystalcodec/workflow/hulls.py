@@ -228,7 +228,13 @@ def label_in_parts(
     found: list[float | None] = []
     failures_of_all: list[Failure] = []
     for start, path in zip(starts, paths, strict=True):
-        part_of = json.loads(path.read_text())
+        try:
+            part_of = json.loads(path.read_text())
+        except ValueError:
+            path.unlink()
+            raise PotentialError(
+                f"{path} was damaged and has been deleted: the same command computes it again"
+            ) from None
         found += part_of["energies"]
         failures_of_all += [Failure(start + i, *told) for i, *told in part_of["failures"]]
     return np.array(found, np.float64), failures_of_all

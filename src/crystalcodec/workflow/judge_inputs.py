@@ -208,9 +208,14 @@ def _recorded(path: Path) -> list[tuple[Any, ...]]:
     """Failures that were recorded when a file of crystals was written."""
     listed = path.with_name(f"{path.name}.failures.csv")
     if listed.is_file():
-        with listed.open(newline="", encoding="utf-8") as file:
+        with listed.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
             return [
-                (row.get("reason") or "not told", row.get("detail") or "", row.get("source"), None)
+                (
+                    row.get("reason") or "not told",
+                    row.get("detail") or "",
+                    row.get("source") or str(path),
+                    None,
+                )
                 for row in csv.DictReader(file)
             ]
     if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():

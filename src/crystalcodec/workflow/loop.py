@@ -193,6 +193,7 @@ class Loop:
                 figures = self.objective.validate(network)
             row |= figures
             value = next(iter(figures.values()), math.nan)
+            value = value if math.isfinite(value) else math.inf
             if self.config.patience and (self._best is None or value < self._best["value"]):
                 self._best = {"value": value, "epoch": self._epoch, "weights": _copied(network)}
         row["seconds"] = self._seconds

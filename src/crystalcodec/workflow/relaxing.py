@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,14 @@ from crystalcodec.relaxation.limits import Limits, settings_of
 from crystalcodec.relaxation.relaxing import relax
 from crystalcodec.relaxation.tables import from_dataset, to_dataset, write_table
 
-__all__ = ["RelaxReport", "RelaxingError", "load_relaxed", "relax_files", "relax_in_parts"]
+__all__ = [
+    "RelaxReport",
+    "RelaxingError",
+    "load_relaxed",
+    "relax_files",
+    "relax_in_parts",
+    "relaxation_key",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -317,6 +325,16 @@ def _identity(
         "crystals": crystals.content_hash,
         "trajectory": trajectory,
     }
+
+
+def relaxation_key(crystals: Crystals, potential: str) -> str:
+    """A name of what :func:`relax_in_parts` does with these crystals, for folders that are shared.
+
+    Other crystals, another potential and another version of it have another name.
+    """
+    identity = _identity(crystals, potential, Limits(), trajectory=False)
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _claim(folder: Path, wanted: dict[str, Any]) -> None:

@@ -206,7 +206,7 @@ def open_run(folder: str | Path, device: str | torch.device = "cpu") -> Run:
         config = RunConfig.of(record["config"])
         # With every default written out, so that it does not matter if a default changes.
         representation = representation_from(record["representation"])
-        model = dict(record["model"])
+        model = {"name": record["model"]["name"], **record["model"]}
     except (KeyError, TypeError, ConfigError, RepresentationError) as error:
         raise RunError(f"{folder / RECORD} is damaged: {error!r}") from None
     n_inputs = len(config.inputs.runs)

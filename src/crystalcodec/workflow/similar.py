@@ -93,7 +93,18 @@ class SimilarReport:
         return self.unread.total() + self.refused.total() + len(self.query_failures)
 
     def rows(self, properties: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """A row for each neighbour: query, rank from 1, value, id, formula, source, properties."""
+        """A row for each neighbour: query, rank from 1, value, id, formula, source, properties.
+
+        Raises
+        ------
+        SimilarityError
+            A property of the name of another column.
+        """
+        taken = [name for name in properties if name in _COLUMNS]
+        if taken:
+            raise SimilarityError(
+                f"{', '.join(taken)} is a column of every answer: show properties of other names"
+            )
         return [
             {
                 "query": query,

@@ -174,10 +174,9 @@ def train_seeds(
     The folder of predictors is a model, too: their mean, whose intervals are calibrated at the
     end. ``options`` and errors are those of :func:`train`.
     """
-    runs: list[Any] = [
-        train(config.model_copy(update={"seed": seed}), Path(folder) / f"seed-{seed}", **options)
-        for seed in dict.fromkeys(seeds)
-    ]
+    # Checked before the first of them is trained.
+    configs = [RunConfig.of({**config.values(), "seed": seed}) for seed in dict.fromkeys(seeds)]
+    runs: list[Any] = [train(one, Path(folder) / f"seed-{one.seed}", **options) for one in configs]
     if len(runs) > 1 and not config.generates:
         write_seeds_trust(Ensemble(Path(folder), tuple(runs)))
     return runs

@@ -27,7 +27,7 @@ from crystalcodec.workflow.calibration import (
 )
 from crystalcodec.workflow.ensembles import Ensemble
 from crystalcodec.workflow.predictions import Predictions
-from crystalcodec.workflow.runs import MODEL, Run, check_file, sha256
+from crystalcodec.workflow.runs import MODEL, Run, RunError, check_file, sha256
 
 if TYPE_CHECKING:
     from crystalcodec.workflow.prediction import Answers
@@ -78,6 +78,8 @@ class Trust:
             return cls(calibration, space, "" if calibration else _why_none(model))
         if SCORES not in files:
             return cls(None, space)
+        if CALIBRATION not in files:
+            raise RunError(f"the record of {first.folder} names {SCORES} and no {CALIBRATION}")
         return cls(_opened_calibration(first.folder, files[SCORES], files[CALIBRATION]), space)
 
     def add(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.generators.base import Batch, LatentGenerator
+from crystalcodec.generators.base import Batch, LatentGenerator, check_weights
 from crystalcodec.generators.conditions import Conditions, Wanted
 from crystalcodec.generators.ircr_vae.fields import field_errors, written
 from crystalcodec.generators.ircr_vae.network import (
@@ -113,6 +113,12 @@ class IRCRVAE(LatentGenerator):
                 f"condition on {', '.join(other)}: {self.name!r} has branches for property values "
                 "alone, named under [conditions] values"
             )
+        check_weights(
+            beta=0.0 if beta is None else beta,
+            property_weight=property_weight,
+            coordinate_weight=coordinate_weight,
+            cell_weight=cell_weight,
+        )
         self.form, self.loss = representation, loss
         self.beta = _BETAS[loss] if beta is None else beta
         self.property_weight = property_weight

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystalcodec.crystals import Crystals, find_faults
-from crystalcodec.generators.base import Batch, LatentGenerator
+from crystalcodec.generators.base import Batch, LatentGenerator, check_weights
 from crystalcodec.generators.conditions import Conditions, Wanted
 from crystalcodec.generators.parents import Parents, draw_codes, misses
 from crystalcodec.generators.site_codec.network import CrystalDecoder, CrystalEncoder
@@ -113,6 +113,12 @@ class SiteCodec(LatentGenerator):
             raise ModelError(
                 f"width is {width} for {heads} heads, wanted a multiple of {2 * heads}"
             )
+        check_weights(
+            beta=beta,
+            coordinate_weight=coordinate_weight,
+            cell_weight=cell_weight,
+            property_weight=property_weight,
+        )
         if code_of not in CODES_OF:
             raise ModelError(f"code_of is {code_of!r}, wanted one of {', '.join(CODES_OF)}")
         other = [entry.name for entry in conditions.entries if entry.kind != "value"]

@@ -64,7 +64,9 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     wanted = plain(dict(identity))
     if there is not None:
         other = [key for key in wanted if there.get("identity", {}).get(key) != wanted[key]]
-        finished = there.get("status") == "finished"
+        finished = there.get("status") == "finished" and (
+            (folder / DATASET).exists() or not there.get("n_crystals", 1)
+        )
         if not other and finished:
             n = int(there.get("n_crystals", 1))
             told = "these crystals" if n else "this request, of which no crystal is left"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
 from crystalcodec.data.matching import first_alike
-from crystalcodec.evaluation.reconstruction import match_pairs, published_validity
+from crystalcodec.evaluation.reconstruction import OUTCOMES, match_pairs, published_validity
 from crystalcodec.generators.base import Generator
 from crystalcodec.registry import did_you_mean
 from crystalcodec.workflow.generating.sampling import Sampled
@@ -30,6 +30,11 @@ Floats = npt.NDArray[np.float32]
 
 WAYS: Final = ("linear", "spherical")
 _PARALLEL: Final = 1e-6
+# Outcomes of a pair that has been compared.
+_DIFFERENT: Final = [
+    OUTCOMES.index("another composition"),
+    OUTCOMES.index("no match within the tolerances"),
+]
 
 
 def codes_between(one: npt.ArrayLike, other: npt.ArrayLike, n: int, way: str = "linear") -> Floats:
@@ -273,11 +278,14 @@ def perturb(
     valid, different, unique = (np.zeros(n, bool) for _ in range(3))
     if len(crystals):
         valid[index] = published_validity(crystals)
-        rms, _ = match_pairs(crystals, codes.crystals[of[index]], jobs=jobs)
-        different[index] = np.isnan(rms)
+        _, outcomes = match_pairs(crystals, codes.crystals[of[index]], jobs=jobs)
+        # What cannot be compared is not known to be different.
+        different[index] = np.isin(outcomes, _DIFFERENT)
         both = np.flatnonzero((valid & different)[index])
         if len(both):
-            first = first_alike(crystals[both], jobs=jobs).positions == np.arange(len(both))
+            found = first_alike(crystals[both], jobs=jobs)
+            first = found.positions == np.arange(len(both))
+            first[[failure.index for failure in found.failures]] = False
             unique[index[both[first]]] = True
     predicted = predicted_values(generator, moved)
     return Children(codes, of, moved, made, valid, different, unique, predicted)
