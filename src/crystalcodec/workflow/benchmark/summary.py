@@ -130,7 +130,8 @@ def gather(folder: Path, rows: Rows, config: BenchmarkConfig) -> list[dict[str, 
         if told["candidates"] == settings[told["model"]]:
             keys = ("model", "size", "seed", "fold")
             newest[document["label"], *(told[key] for key in keys)] = document
-    return list(newest.values())
+    # Not in the order in which they were computed, which the last digit of a mean would tell.
+    return [newest[place] for place in sorted(newest, key=str)]
 
 
 def summarise(
