@@ -224,9 +224,8 @@ class _Board:
         """The sizes that the training rows of a fold have; ``all`` stands for their number."""
         n = len(self.rows.folds[fold].train)
         sizes = choice.sizes or self.config.sizes
-        return [
-            s for s in sizes if s == "all" or int(s) < n or (int(s) == n and "all" not in sizes)
-        ]
+        most = n - 1 if "all" in sizes else n
+        return [size for size in sizes if size == "all" or int(size) <= most]
 
     def left_out(self) -> list[int | str]:
         """Sizes of which no fold has the rows; BenchmarkError where no other is wanted."""
