@@ -267,3 +267,15 @@ def test_a_table_in_latin_1_and_columns_of_one_name(tmp_path: Path) -> None:
     loaded = read(tmp_path / "table.csv")
     assert [*loaded.ids] == ["caf\xe9"]
     assert loaded.properties == {"gap": [1], "gap.1": [2], "town": ["K\xf6ln"]}
+
+
+def test_a_damaged_compressed_table_is_listed_and_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    table = rows(texts("cif", tmp_path), "cif")
+    data = bytearray(gzip.compress(write_csv(tmp_path / "whole.csv", table).read_bytes()))
+    data[len(data) // 2 :] = bytes(byte ^ 0x5A for byte in data[len(data) // 2 :])
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(data)
+    assert [member.format for member in list_members(path)] == ["csv"]
+    loaded = read(path)
+    assert len(loaded.crystals) < N
+    assert len(loaded.failures) == 1

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -91,7 +92,7 @@ def _scanned(stream: IO[bytes], step: int) -> tuple[Starts, tuple[str, ...], boo
     starts: Starts = []
     kinds: list[str] = []
     lines = _Lines(stream)
-    row, whole = 0, True
+    row, narrowed, whole = 0, 0, True
     block: list[list[str]] = []
     try:
         rows = _rows(lines)
@@ -104,12 +105,13 @@ def _scanned(stream: IO[bytes], step: int) -> tuple[Starts, tuple[str, ...], boo
             row += 1
             if len(cells) == width:
                 block.append(cells)
-            if len(block) == _CELLS:
-                kinds = _narrowed(kinds, block)
+            # Rows may be long: not many of those are held.
+            if len(block) == _CELLS or lines.bytes - narrowed > MAX_TEXT_BYTES:
+                kinds, narrowed = _narrowed(kinds, block), lines.bytes
                 block = []
     except StopIteration:
         pass
-    except (OSError, EOFError, ValueError, csv.Error):
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error):
         whole = False
     kinds = _narrowed(kinds, block)
     if starts and starts[-1][0] == row and row:
