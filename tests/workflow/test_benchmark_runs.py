@@ -341,3 +341,83 @@ def test_sizes_that_the_rows_do_not_have_are_told(values, tmp_path):
     for sizes, wanted in (([120], ["120"]), ([120, "all"], ["all"])):
         rows = run({**values, "sizes": sizes}, tmp_path / "-".join(map(str, sizes))).rows
         assert [row["size"] for row in rows] == wanted
+
+
+def test_known_results_are_taken_over_and_stand_beside_new_ones(values, finished, tmp_path):
+    results, folder = finished[1] / "benchmark.json", tmp_path / "run"
+    said = []
+    summary = run(values, folder, known=[results], compute=False, command=["mine"], say=said.append)
+    assert said[0] == f"{results}: 8 cells taken over"
+    assert summary.document["n_waiting"] == 0
+    for mine, theirs in zip(summary.rows, finished[0].rows, strict=True):
+        for key, value in theirs.items():
+            # Results keep six digits of the figures of a cell.
+            number = isinstance(value, float)
+            wanted = pytest.approx(value, rel=1e-5, abs=2e-6) if number else value
+            assert mine[key] == wanted
+    assert summary.document["taken_over"] == {str(results): 8}
+    assert f"8 cells are those of {results}, times included" in summary.markdown()
+    assert summary.document["commands"] == [["crystalcodec", "benchmark"], ["mine"]]
+    before = {path: path.stat().st_mtime_ns for path in cells_in(folder)}
+    # Taken once: what is there stays, and new cells stand beside it.
+    values["seeds"], values["models"] = [0, 1, 2], {"ridge": {}}
+    summary = run(values, folder, known=[results], say=said.append)
+    assert f"{results}: 0 cells taken over" in said
+    assert len(cells_in(folder)) == 8 + 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    computed = {(row["model"], row["n_train"], row["n_finished"]) for row in summary.rows}
+    assert computed == {("dummy", 30, 2), ("dummy", 120, 2), ("ridge", 30, 3), ("ridge", 120, 3)}
+    # The results of these are results like any other.
+    again = run(values, tmp_path / "third", known=[folder / "benchmark.json"], compute=False)
+    assert again.document["n_waiting"] == 0
+
+
+def test_known_results_without_what_their_arrays_are_need_them_anew(values, finished, tmp_path):
+    document = json.loads((finished[1] / "benchmark.json").read_text())
+    del document["representations"][0]["parameters"]
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps(document))
+    summary = run(values, tmp_path / "run", known=[known])
+    assert summary.document["taken_over"] == {str(known): 8}
+    assert len(cells_in(tmp_path / "run")) == 8
+    assert "parameters" in summary.document["representations"][0]
+
+
+def test_known_cells_of_networks_computed_in_another_way_are_left_out(values, finished, tmp_path):
+    document = json.loads((finished[1] / "benchmark.json").read_text())
+    document["tried"]["ridge"]["format"] = 1
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps(document))
+    summary = run(values, tmp_path / "run", known=[known], compute=False)
+    assert summary.document["taken_over"] == {str(known): 4}
+    assert {row["model"] for row in summary.rows} == {"dummy"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told.pop("cells"), "is no benchmark.json of"),
+        (lambda told: told.pop("tried"), "write it again, with --only-report"),
+        (lambda told: told["versions"].update(crystalcodec="0.0.1"), "is of crystalcodec 0.0.1"),
+        (lambda told: told["identity"].update(targets="0"), "of other rows: the targets differ"),
+        (lambda told: told["tried"].pop("ridge"), "is damaged: KeyError 'ridge'"),
+        (lambda told: told["cells"].update(rows=[[1, 2]]), "is damaged"),
+    ],
+)
+def test_known_results_that_do_not_belong_here_are_refused(
+    values, finished, tmp_path, change, message
+):
+    document = json.loads((finished[1] / "benchmark.json").read_text())
+    change(document)
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps(document))
+    with pytest.raises(BenchmarkError, match=message):
+        run(values, tmp_path / "run", known=[known])
+
+
+def test_the_command_takes_known_results(finished, tmp_path):
+    missing = CliRunner().invoke(
+        app, ["benchmark", "a.parquet", "--known", str(tmp_path / "none.json")]
+    )
+    assert missing.exit_code == 2
+    assert "none.json" in missing.stderr

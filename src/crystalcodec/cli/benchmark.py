@@ -60,6 +60,14 @@ def benchmark(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of encoded crystals, to share it.")
     ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="benchmark.json on the same rows, to take its figures; repeat it.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the benchmark.")] = Path(
         "runs/benchmark"
     ),
@@ -115,6 +123,7 @@ def benchmark(
             retry=retry,
             compute=not only_report,
             cache=cache,
+            known=known or (),
             say=say,
             progress=None if quiet else bar,
         )

@@ -19,6 +19,7 @@ from crystalcodec.workflow.benchmark.config import BenchmarkConfig, ModelChoice
 from crystalcodec.workflow.benchmark.documents import digest, read_document, write_document
 from crystalcodec.workflow.benchmark.encodings import misfit
 from crystalcodec.workflow.benchmark.estimators import ESTIMATORS
+from crystalcodec.workflow.benchmark.known import take_over
 from crystalcodec.workflow.benchmark.processes import BenchmarkError, Worker
 from crystalcodec.workflow.benchmark.rows import Rows, load_rows
 from crystalcodec.workflow.benchmark.summary import Summary, write_results
@@ -39,6 +40,7 @@ def run_benchmark(
     retry: bool = False,
     compute: bool = True,
     cache: str | Path | None = None,
+    known: Sequence[str | Path] = (),
     command: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
@@ -61,6 +63,9 @@ def run_benchmark(
     cache
         Folder of encoded crystals, which several benchmarks can share; ``encoded`` in the folder
         where None. It may be deleted at any time when nothing runs.
+    known
+        ``benchmark.json`` of earlier benchmarks on the same rows: what they tell of is not
+        computed again, and stands in the results.
     command
         What the results name as the command; ``sys.argv`` where None.
     say
@@ -83,6 +88,11 @@ def run_benchmark(
         if dataset["n_without_target"]:
             say(f"{dataset['path']}: {dataset['n_without_target']:,} rows without the target")
     rows.save(folder / "data" / "rows")
+    commands: list[list[str]] = []
+    for path in known:
+        n, told_there = take_over(Path(path), folder, rows)
+        say(f"{path}: {n:,} cells taken over")
+        commands += told_there
     board = _Board(config, folder, rows, Path(cache or folder / "encoded"), retry)
     if missing := board.left_out():
         say(f"sizes left out, of more rows than there are: {', '.join(map(str, missing))}")
@@ -96,8 +106,8 @@ def run_benchmark(
     n_waiting = sum(not task.encoding for task in board.waiting)
     if board.waiting:
         say(f"{n_waiting:,} cells and {len(board.waiting) - n_waiting} encodings are not computed")
-    told = list(sys.argv if command is None else command)
-    return write_results(folder, config, rows, board.encodings, told, n_waiting)
+    commands.append(list(sys.argv if command is None else command))
+    return write_results(folder, config, rows, board.encodings, commands, n_waiting)
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,8 @@ class _Board:
         """What is known of an encoding from an earlier run, or from another one's cache."""
         here = self.folder / "encodings" / f"{key}.json"
         document = read_document(here)
+        if document is not None and not _tells_arrays(document):
+            document = None
         if document is None and (self.cache / key).is_dir():
             document = read_document(self.cache / f"{key}.json")
             if document is not None:
@@ -356,6 +368,14 @@ class _Board:
     def n_known(self) -> int:
         """Cells that are there, run or wait."""
         return self.n_done + self.n_running + len(self.waiting)
+
+
+def _tells_arrays(encoding: Mapping[str, Any]) -> bool:
+    """Whether what is known of an encoding tells which models fit its arrays.
+
+    Results of before the fitted parameters were kept whole do not.
+    """
+    return encoding["status"] != "finished" or bool(encoding.get("representation"))
 
 
 def _needs_fit(entry: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from crystalcodec.io.whole import whole_file
 from crystalcodec.workflow.benchmark.cells import candidates_of, is_current
 from crystalcodec.workflow.benchmark.config import BenchmarkConfig
 from crystalcodec.workflow.benchmark.documents import plain, read_document
+from crystalcodec.workflow.benchmark.known import tried
 from crystalcodec.workflow.benchmark.rows import Rows
 
 __all__ = ["Summary", "gather", "summarise", "write_results"]
@@ -43,6 +45,7 @@ _COLUMNS: Final = (
     "train_seconds",
     "predict_seconds",
     "peak_memory",
+    "device",
     "settings",
     "reason",
 )
@@ -120,8 +123,8 @@ def gather(folder: Path, rows: Rows, config: BenchmarkConfig) -> list[dict[str, 
         here = told.get("device", config.device) == config.device
         found.append(((here, path.stat().st_mtime), document))
     found.sort(key=lambda one: one[0])
-    tried = {document["identity"]["model"]: document["identity"] for _, document in found}
-    settings: dict[str, Any] = {name: told["candidates"] for name, told in tried.items()}
+    last = {document["identity"]["model"]: document["identity"] for _, document in found}
+    settings: dict[str, Any] = {name: told["candidates"] for name, told in last.items()}
     for name, choice in config.chosen_models().items():
         settings[name] = plain(candidates_of(name, config.budget, choice.settings))
     newest: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -191,10 +194,10 @@ def _spread(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**figures, "n_folds": len(folds)}
 
 
-def _commands(folder: Path, command: list[str]) -> list[list[str]]:
+def _commands(folder: Path, commands: Sequence[list[str]]) -> list[list[str]]:
     """Every command that had a part in the results, in order, each once."""
     known: list[list[str]] = (read_document(folder / "benchmark.json") or {}).get("commands", [])
-    return [*known, *([] if command in known else [command])]
+    return list(map(list, dict.fromkeys(map(tuple, [*known, *commands]))))
 
 
 def write_results(
@@ -202,10 +205,13 @@ def write_results(
     config: BenchmarkConfig,
     rows: Rows,
     encodings: Mapping[str, Mapping[str, Any]],
-    command: Sequence[str],
+    commands: Sequence[list[str]],
     n_waiting: int = 0,
 ) -> Summary:
-    """Write ``benchmark.json``, ``benchmark.md``, ``benchmark.html`` and the figures."""
+    """Write ``benchmark.json``, ``benchmark.md``, ``benchmark.html`` and the figures.
+
+    ``commands`` had a part in the results, the one that is run is the last of them.
+    """
     from crystalcodec.workflow.benchmark.tables import write_page
 
     cells = gather(folder, rows, config)
@@ -215,12 +221,15 @@ def write_results(
         "title": config.title,
         "target": config.target,
         "unit": rows.unit,
-        "command": list(command),
-        "commands": _commands(folder, list(command)),
+        "command": commands[-1],
+        "commands": _commands(folder, commands),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": _machine(),
         "versions": _versions(),
         "config": config.model_dump(mode="json"),
+        "identity": rows.identity(),
+        "tried": tried(cells),
+        "taken_over": dict(Counter(c["taken_from"] for c in cells if "taken_from" in c)),
         "datasets": list(rows.datasets),
         "n_folds": len(rows.folds),
         "n_train": len(rows.folds[0].train),
@@ -257,10 +266,9 @@ def _all_encodings(folder: Path, cells: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def _told(encoding: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results keep of an encoding; the fitted parameters can be long."""
+    """What the results keep of an encoding, with the representation as it was fitted."""
     kept = {key: value for key, value in encoding.items() if key != "representation"}
-    fitted = json.dumps(encoding.get("representation", {}), sort_keys=True)
-    return kept if len(fitted) > 1000 else {**kept, "parameters": encoding.get("representation")}
+    return {**kept, "parameters": encoding.get("representation")}
 
 
 def _without_figures(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
