@@ -80,6 +80,9 @@ class _SymmetryFunctions(SpeciesDescriptor):
                         for e, z, sign in rows
                     )
 
+    def _looks_at(self) -> tuple[float, int]:
+        return self.r_cut, 3 if self.g4_params or self.g5_params else 2
+
     def _descriptor(self) -> Any:
         return dscribe_descriptors().ACSF(
             species=list(self.species),

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -155,6 +155,12 @@ def held_crystals(crystals: Crystals, failures: Iterable[Failure]) -> tuple[Crys
     return crystals if kept.all() else crystals[kept], np.flatnonzero(kept)
 
 
+DENSE: Final = 2.0
+"""Sites per Å³; diamond has 0.18, and no pressure on Earth brings a crystal near this."""
+
+_MOST_GROUPS: Final = 2_000_000
+
+
 class FailureNotes:
     """The first fault of each crystal or array of a batch, noted with masks.
 
@@ -183,6 +189,29 @@ class FailureNotes:
             counts > most,
             "too many sites",
             lambda i: f"{counts[i]} sites, at most {most} fit (max_sites)",
+        )
+
+    def add_too_dense(self, crystals: Crystals, reach: float, bodies: int = 2) -> None:
+        """Note made crystals whose cell has collapsed: their neighbours would end no computation.
+
+        Parameters
+        ----------
+        reach
+            Å, of neighbours.
+        bodies
+            2 where pairs of sites are looked at, 3 where triples are.
+        """
+        density = crystals.n_sites / crystals.volumes
+        with np.errstate(over="ignore"):
+            groups = crystals.n_sites * (4 / 3 * np.pi * reach**3 * density) ** (bodies - 1)
+        what = {2: "pairs", 3: "triples"}[bodies]
+        self.add(
+            (density > DENSE) & (groups > _MOST_GROUPS),
+            "too many neighbours",
+            lambda i: (
+                f"about {groups[i]:.1g} {what} of sites within {reach:g} Å: {crystals.n_sites[i]} "
+                f"sites in {crystals.volumes[i]:.2g} Å³, a cell that no crystal has"
+            ),
         )
 
     def add_left_handed(self, crystals: Crystals) -> None:

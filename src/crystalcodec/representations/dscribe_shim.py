@@ -86,7 +86,7 @@ def _take_names(system: Any, atoms: Any) -> None:
 class SpeciesDescriptor(Representation):
     """A descriptor of dscribe with channels for species, found in the data where none are given.
 
-    A leaf has :meth:`_descriptor`, :attr:`n_features` and :attr:`_features`.
+    A leaf has :meth:`_looks_at`, :meth:`_descriptor`, :attr:`n_features` and :attr:`_features`.
 
     Parameters
     ----------
@@ -117,6 +117,10 @@ class SpeciesDescriptor(Representation):
         object.__setattr__(self, "species", ordered)
 
     @abstractmethod
+    def _looks_at(self) -> tuple[float, int]:
+        """How far, Å, and whether at pairs of sites (2) or at triples (3)."""
+
+    @abstractmethod
     def _descriptor(self) -> Any:
         """The object of dscribe."""
 
@@ -142,7 +146,7 @@ class SpeciesDescriptor(Representation):
         return dataclasses.replace(self, species=symbols)
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals with an element that is none of the species."""
+        """Crystals with an element that is none of the species, or of too many neighbours."""
         known = np.zeros(MAX_ATOMIC_NUMBER + 1, bool)
         known[[ATOMIC_NUMBERS[symbol] for symbol in self.species]] = True
         strange = ~known[crystals.numbers]
@@ -159,6 +163,7 @@ class SpeciesDescriptor(Representation):
             )
 
         notes.add(found, "element without a channel", told)
+        notes.add_too_dense(crystals, *self._looks_at())
         return notes.in_order()
 
     def feature_names(self) -> tuple[str, ...]:

@@ -170,8 +170,9 @@ class RadialDistribution(Representation):
         return 4 * len(crystals) * self.n_channels * self.n_points
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals of elements that no channel is for, or with two sites at one place."""
+        """Crystals of elements that no channel is for, too dense, or with sites at one place."""
         notes = FailureNotes()
+        notes.add_too_dense(crystals, self.cutoff)
         if self.partial:
             strange = self._ranks()[crystals.numbers] < 0
             notes.add(

@@ -97,6 +97,9 @@ class _PowerSpectrum(SpeciesDescriptor):
                     for m in range(n if symmetric else 0, self.n_max):
                         yield f"SOAP {one}-{other} n={n} n'={m} l={degree}"
 
+    def _looks_at(self) -> tuple[float, int]:
+        return self.r_cut, 2
+
     def _descriptor(self, average: str = "off") -> Any:
         weights: dict[str, Any] = {}
         if self.weighting != "off":

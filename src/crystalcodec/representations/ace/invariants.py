@@ -139,10 +139,11 @@ class Expansion(Representation):
         return dataclasses.replace(self, species=tuple(species))
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals of an element that is no channel, where channels are elements."""
-        if self.channels != "one_hot":
-            return []
+        """Crystals of an element that is no channel, and of too many neighbours."""
         notes = FailureNotes()
+        notes.add_too_dense(crystals, self.cutoff)
+        if self.channels != "one_hot":
+            return notes.in_order()
         unknown = ~np.isin(crystals.numbers, self.species)
         found = np.zeros(len(crystals), bool)
         found[crystals.crystal_indices[unknown]] = True

@@ -13,6 +13,7 @@ from crystalcodec.elements import SYMBOLS
 from crystalcodec.failures import Failure
 from crystalcodec.registry import did_you_mean
 from crystalcodec.representations.base import (
+    DENSE,
     Arrays,
     Decoded,
     Encoded,
@@ -41,6 +42,7 @@ from crystalcodec.representations.neighbors import (
     Neighbors,
     nearest_neighbors,
     neighbors_within,
+    without_shells,
 )
 from crystalcodec.representations.parameters import misfit
 
@@ -227,7 +229,9 @@ class CrystalGraph(InvertibleRaggedRepresentation):
         """Memory of the arrays, from the number of neighbours that the density lets expect."""
         if self.neighbors == "radius":
             reach = float(self.cutoff or 0.0)
-            sphere = 4 / 3 * np.pi * reach**3 * crystals.n_sites / crystals.volumes
+            # A denser crystal is refused where that would take more.
+            density = np.minimum(crystals.n_sites / crystals.volumes, DENSE)
+            sphere = 4 / 3 * np.pi * reach**3 * density
         else:
             many = {"nearest": self.max_neighbors}.get(self.neighbors, 16)
             sphere = np.full(len(crystals), float(many))
@@ -242,8 +246,12 @@ class CrystalGraph(InvertibleRaggedRepresentation):
         )
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals with an element without features, or that pymatgen cannot analyse."""
+        """Crystals with an element without features, too dense, or that pymatgen cannot analyse."""
         notes = self._without_features(crystals)
+        if self.neighbors == "radius" and self.cutoff is not None:
+            notes.add_too_dense(crystals, self.cutoff)
+        elif self.neighbors == "nearest":
+            notes.add(*without_shells(crystals, self.tie_tolerance))
         if self.neighbors in ("voronoi", "crystal_nn"):
             _note_all(notes, environments(crystals, self.neighbors)[1], len(crystals))
         return notes.in_order()

@@ -207,9 +207,8 @@ def closest(crystals: Crystals, distance: float, endless: bool) -> Floats:
     difference = crystals.frac_coords[other] - crystals.frac_coords[one]
     if endless:
         difference = difference - np.rint(difference)
-    for steps in product(*(range(-k, k + 1) for k in reach.max(axis=0, initial=0).tolist())):
-        if not endless and any(steps):
-            continue
+    most = reach.max(axis=0, initial=0).tolist() if endless else [0, 0, 0]
+    for steps in product(*(range(-k, k + 1) for k in most)):
         here = (np.abs(steps) <= reach[crystal]).all(axis=1)
         if not any(steps):
             here &= one != other

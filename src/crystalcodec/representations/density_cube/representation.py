@@ -256,6 +256,8 @@ class DensityCube(InvertibleRepresentation):
                 lambda i: f"an atom lies {reach[i]:.2f} Å outside the cube of {self.edge:g} Å",
             )
         else:
+            # A sphere as large as the cube.
+            notes.add_too_dense(crystals, 0.62 * self.edge)
             cells = cells_to_look_at(crystals.lattices, self.edge, _CUTOFF * self.sigma)
             notes.add(
                 cells > _MOST_CELLS,

@@ -187,7 +187,7 @@ class ManyBody(Representation):
         )
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals of an element not among the species, or with two sites in one place."""
+        """Crystals of elements not among the species, too dense, or of two sites in one place."""
         notes = FailureNotes()
         known = np.zeros(MAX_ATOMIC_NUMBER + 1, bool)
         known[[*self.species]] = True
@@ -203,6 +203,9 @@ class ManyBody(Representation):
             "element not in species",
             elements,
         )
+        for term in self.terms:
+            if term.k > 1:
+                notes.add_too_dense(crystals, term.reach, term.k)
         if self.k != (1,):
             notes.add(
                 crowded(crystals, _SAME_PLACE),

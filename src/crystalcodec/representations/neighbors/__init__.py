@@ -5,6 +5,10 @@ found, each once. A crystal's neighbours are the same, bit for bit, in any batch
 """
 
 from crystalcodec.representations.neighbors.pairs import Neighbors
-from crystalcodec.representations.neighbors.selection import nearest_neighbors, neighbors_within
+from crystalcodec.representations.neighbors.selection import (
+    nearest_neighbors,
+    neighbors_within,
+    without_shells,
+)
 
-__all__ = ["Neighbors", "nearest_neighbors", "neighbors_within"]
+__all__ = ["Neighbors", "nearest_neighbors", "neighbors_within", "without_shells"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.representations.neighbors.cells import compact_cells
 from crystalcodec.representations.neighbors.pairs import Neighbors
 from crystalcodec.representations.neighbors.search import TOLERANCE, Found, find_pairs
 
@@ -23,6 +25,9 @@ _GRAIN: Final = 2.0**-31
 # First reach for k neighbours, in units of the sphere that holds as many sites on average.
 _FIRST: Final = 1.15
 _MORE: Final = 1.3
+# Of the tolerance of ties: nearer than these, sites follow one another without an end.
+_SPACING: Final = 100.0
+_STEP: Final = 10.0
 
 
 def neighbors_within(
@@ -113,6 +118,32 @@ def nearest_neighbors(
         todo = todo[short]
         reach[todo] = np.minimum(reach[todo] * _MORE, limit)
     return _joined(parts, crystals)
+
+
+def without_shells(
+    crystals: Crystals, tie_tolerance: float
+) -> tuple[npt.NDArray[np.bool_], str, Callable[[int], str]]:
+    """Crystals whose neighbours with ties would not end: a collapsed cell, that no crystal has.
+
+    Each distance is then as good as equal to the one before.
+
+    Returns
+    -------
+    found, reason, detail
+        (n,) whether it is so; for :meth:`FailureNotes.add`.
+    """
+    spacings = np.cbrt(crystals.volumes / crystals.n_sites)
+    lattices = compact_cells(crystals).lattices
+    steps = np.sqrt((lattices * lattices).sum(axis=2)).min(axis=1)
+    found = (spacings < _SPACING * tie_tolerance) | (steps < _STEP * tie_tolerance)
+    return (
+        found,
+        "cell too small",
+        lambda i: (
+            f"{crystals.n_sites[i]} sites in {crystals.volumes[i]:.2g} Å³, the shortest vector "
+            f"{steps[i]:.2g} Å: distances are told apart by {tie_tolerance:g} Å"
+        ),
+    )
 
 
 def _ranked(found: Found, tie_tolerance: float) -> tuple[Ints, Ints, Ints]:

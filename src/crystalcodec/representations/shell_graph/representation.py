@@ -9,14 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from crystalcodec.crystals import Crystals
+from crystalcodec.failures import Failure
 from crystalcodec.representations.base import (
+    FailureNotes,
     Field,
     Invariance,
     RaggedRepresentation,
     RepresentationError,
 )
 from crystalcodec.representations.harmonics import real_spherical_harmonics
-from crystalcodec.representations.neighbors import Neighbors, nearest_neighbors
+from crystalcodec.representations.neighbors import (
+    Neighbors,
+    nearest_neighbors,
+    without_shells,
+)
 from crystalcodec.representations.parameters import misfit
 from crystalcodec.representations.shell_graph.kinds import (
     classes,
@@ -159,6 +165,12 @@ class ShellGraph(RaggedRepresentation):
         """Memory of the arrays if no two sites and no two neighbours were equal."""
         shells = 1.4 * self.max_neighbors * len(crystals.numbers)
         return int(12 * len(crystals.numbers) + (24 + 4 * self._width) * shells + 4 * len(crystals))
+
+    def refuse(self, crystals: Crystals) -> list[Failure]:
+        """Crystals so small that distances follow one another by less than the tolerance."""
+        notes = FailureNotes()
+        notes.add(*without_shells(crystals, self.tolerance))
+        return notes.in_order()
 
     def _encode_ragged(
         self, crystals: Crystals

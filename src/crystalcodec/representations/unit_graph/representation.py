@@ -146,8 +146,9 @@ class UnitGraph(RaggedRepresentation):
         )
 
     def refuse(self, crystals: Crystals) -> list[Failure]:
-        """Crystals without anions, where they are to be refused."""
+        """Crystals that are too dense, or without anions, where these are to be refused."""
         notes = FailureNotes()
+        notes.add_too_dense(crystals, self.cutoff)
         if self.without_anions == "refuse":
             _, ionic = anions_of(crystals, self.anion_window, self.least_difference)
             notes.add(
