@@ -79,16 +79,42 @@ def test_cnn1d_is_3_64_128_256_256_then_the_same_head():
     assert [c.kernel_size[0] for c in convolutions] == [5, 5, 5, 3]
     assert [c.stride[0] for c in convolutions] == [2, 2, 2, 1]
     assert [c.padding[0] for c in convolutions] == [2, 2, 2, 1]
-    order = [type(m) for m in model.convolutions][:3]
-    assert order == [nn.Conv1d, nn.LeakyReLU, nn.BatchNorm1d]
+    kinds = (nn.Conv1d, nn.LeakyReLU, nn.BatchNorm2d)
+    assert all(map(isinstance, model.convolutions[:3], kinds))
     assert model.convolutions[1].negative_slope == 0.2
-    rows = torch.zeros(2, 3, 144)
-    assert model.convolutions(rows).shape == (2, 256, 18)
+    rows = torch.zeros(2, 3, 1, 144)
+    assert model.convolutions(rows).shape == (2, 256, 1, 18)
     published = sum(
         a * b * k + b + 2 * b
         for a, b, k in [(3, 64, 5), (64, 128, 5), (128, 256, 5), (256, 256, 3)]
     )
     assert count_parameters(model) == published + head_parameters(256 * 18) == 5_426_433
+
+
+def test_cnn1d_is_the_network_of_torch_with_its_weights():
+    torch.manual_seed(0)
+    model = build_model("cnn1d", IRCR()).double()
+    layers = []
+    for mine in model.convolutions:
+        if isinstance(mine, nn.Conv1d):
+            one = (mine.kernel_size, mine.stride, mine.padding)
+            layers.append(nn.Conv1d(mine.in_channels, mine.out_channels, *one).double())
+        elif isinstance(mine, nn.BatchNorm2d):
+            layers.append(nn.BatchNorm1d(mine.num_features).double())
+        else:
+            layers.append(mine)
+    reference = nn.Sequential(*layers)
+    reference.load_state_dict(model.convolutions.state_dict())
+    rows = torch.randn(5, 144, 3, dtype=torch.float64)
+    mine = model({"ircr": rows})
+    wanted = model.head(reference(rows.transpose(1, 2)).flatten(1))
+    assert torch.allclose(mine, wanted, rtol=0, atol=1e-12)
+    wanted.square().sum().backward()
+    gradients = [p.grad.clone() for p in reference.parameters()]
+    model.zero_grad()
+    mine.square().sum().backward()
+    for parameter, gradient in zip(model.convolutions.parameters(), gradients, strict=True):
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", OF_ARRAYS)

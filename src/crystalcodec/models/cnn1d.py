@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from crystalcodec.models.base import ModelError, Predictor, dense_head, fixed_arrays
 from crystalcodec.representations.base import Representation
 
 __all__ = ["CNN1d"]
+
+
+class _Convolution(nn.Conv1d):
+    """Conv1d of pictures of one row, (batch, channels, 1, length).
+
+    With the channels last in memory, as arrays have them, a CPU takes about two thirds of the
+    time that the one-dimensional kernels take.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name)
+        return conv2d(
+            input,
+            self.weight[:, :, None],
+            self.bias,
+            (1, self.stride[0]),
+            (0, int(self.padding[0])),
+        )
 
 
 class CNN1d(Predictor):
@@ -66,9 +85,9 @@ class CNN1d(Predictor):
                     "strides, or fewer convolutions, fit this array"
                 )
             layers += [
-                nn.Conv1d(width, size, kernel, stride, padding),
+                _Convolution(width, size, kernel, stride, padding),
                 nn.LeakyReLU(0.2),
-                nn.BatchNorm1d(size),
+                nn.BatchNorm2d(size),
             ]
             width = size
         self.convolutions = nn.Sequential(*layers)
@@ -89,6 +108,7 @@ class CNN1d(Predictor):
 
     def forward(self, arrays: Mapping[str, Tensor]) -> Tensor:
         """(batch, n_targets) of one array (batch, length, channels)."""
-        rows = arrays[self.array].transpose(1, 2)
+        rows = arrays[self.array].transpose(1, 2)[:, :, None]
+        rows = rows.contiguous(memory_format=torch.channels_last)
         values: Tensor = self.head(self.convolutions(rows).flatten(1))
         return values
