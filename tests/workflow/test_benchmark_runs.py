@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystalcodec.cli import app
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.workflow.benchmark import BenchmarkConfig, run_benchmark, running, worker
 from crystalcodec.workflow.benchmark.running import BenchmarkError
 
@@ -282,6 +284,32 @@ def test_another_benchmark_of_the_same_crystals_shares_what_is_encoded(values, f
     summary = run(values, tmp_path / "other", cache=cache)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
     assert summary.best[0]["encode_rate"] == finished[0].best[0]["encode_rate"]
+
+
+def test_two_benchmarks_in_one_folder_at_once_are_refused(values, tmp_path):
+    with (
+        locked(tmp_path / "run" / LOCK),
+        pytest.raises(BenchmarkError, match=r"another benchmark runs in .*wait for it"),
+    ):
+        run(values, tmp_path / "run")
+
+
+def test_what_another_benchmark_encodes_is_waited_for_and_taken(values, finished, tmp_path):
+    made, cache = finished[1] / "encoded", tmp_path / "cache"
+    (key,) = [path.name for path in made.iterdir() if path.is_dir()]
+    summaries = []
+    with locked(cache / f".{key}.lock"):
+        # It plans to encode, and then waits.
+        waiting = threading.Thread(
+            target=lambda: summaries.append(run(values, tmp_path / "other", cache=cache))
+        )
+        waiting.start()
+        waiting.join(3)
+        assert waiting.is_alive()
+        assert not (cache / key).exists()
+        shutil.copytree(made, cache, dirs_exist_ok=True)
+    waiting.join(60)
+    assert summaries[0].best[0]["encode_rate"] == finished[0].best[0]["encode_rate"]
 
 
 def test_a_report_of_what_is_there_computes_nothing(values, finished, tmp_path):

@@ -22,6 +22,7 @@ from crystalcodec.cli.relax import relax as command
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
 from crystalcodec.io import read, to_pymatgen
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.relaxation import PotentialError, relax
 from crystalcodec.relaxation.tables import energy_column, from_dataset, to_dataset
 from crystalcodec.workflow import relaxing
@@ -155,7 +156,7 @@ def test_another_relaxation_is_refused(tmp_path):
         relax_in_parts(crystals, tmp_path / "other" / "notes.txt", EMT)
     with pytest.raises(RelaxingError, match="no relaxed crystals"):
         load_relaxed(tmp_path / "nowhere")
-    with pytest.raises(RelaxingError, match="another process"), relaxing._locked(folder):
+    with pytest.raises(RelaxingError, match="another process"), locked(folder / LOCK):
         relax_in_parts(crystals, folder, EMT)
     (folder / "relaxing.json").write_text("{")
     with pytest.raises(RelaxingError, match="damaged"):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from crystalcodec.data import DatasetError
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.models.base import ModelError
 from crystalcodec.registry import UnknownNameError
 from crystalcodec.representations.base import RepresentationError
@@ -133,6 +134,20 @@ def test_a_folder_of_other_files_is_refused(values, tmp_path):
         train(RunConfig.of(values), tmp_path / "full")
     with pytest.raises(RunError, match="is a file"):
         train(RunConfig.of(values), tmp_path / "train.parquet")
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(values, tmp_path):
+    folder, config = tmp_path / "run", RunConfig.of(values)
+    with (
+        locked(folder / LOCK),
+        pytest.raises(RunError, match=r"another process trains in .*wait for it"),
+    ):
+        train(config, folder)
+    assert train(config, folder).record["status"] == "finished"
+    assert not (folder / LOCK).exists()
+    # A finished run is read whoever holds its folder.
+    with locked(folder / LOCK):
+        train(config, folder)
 
 
 def test_rows_left_out_are_counted_and_said(values, tmp_path, made_dataset):

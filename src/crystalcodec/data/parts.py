@@ -7,10 +7,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from crystalcodec.data.dataset import Dataset
 from crystalcodec.data.storage import crystals_from_arrow, crystals_to_arrow
 from crystalcodec.failures import Failure
 from crystalcodec.io.loaded import Loaded
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.io.members import Member
 from crystalcodec.io.whole import whole_file
 
@@ -94,18 +96,20 @@ class Checkpoint:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder / "lock")
-        try:
+        busy = (
+            f"another import that uses {self.folder} is under way: wait for it, or give another "
+            "output"
+        )
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.folder / LOCK, DatasetError(busy)))
             self._throw_away_others()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def _throw_away_others(self) -> None:
         """Parts of other sources or options; says whose the folder is now."""
         manifest = self.folder / "manifest.json"
-        others = [p for p in self.folder.iterdir() if p.name != "lock" and p.name[0] != "."]
+        others = [p for p in self.folder.iterdir() if p.name[0] != "."]
         if others and not manifest.exists():
             raise DatasetError(
                 f"{self.folder} holds files that no import wrote, such as {others[0].name}, and "
@@ -118,7 +122,7 @@ class Checkpoint:
                 temporary.write_text(json.dumps({"key": self._key}))
 
     def __exit__(self, *exception: object) -> None:
-        self._lock.close()
+        self._held.close()
 
     def remove(self) -> None:
         """Throw all parts away: they are not needed any more."""
@@ -329,21 +333,6 @@ def _key(parts: Sequence[Sequence[Member]], options: PartOptions) -> str:
         [[asdict(member) for member in part] for part in parts],
     ]
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
-
-
-def _lock(path: Path) -> IO[bytes]:
-    import fcntl
-
-    file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the process ends
-    except OSError:
-        file.close()
-        raise DatasetError(
-            f"another import that uses {path.parent} is under way: wait for it, or give another "
-            "output"
-        ) from None
-    return file
 
 
 def _marker(folder: Path, number: int) -> Path:

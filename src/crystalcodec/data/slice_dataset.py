@@ -8,7 +8,6 @@ of processes or on kills.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -34,6 +33,7 @@ from crystalcodec.data.storage import DatasetWriter
 from crystalcodec.data.workers import pool_of
 from crystalcodec.failures import Failure
 from crystalcodec.io.loaded import write_failures
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.io.volumetric import volumetric_format
 from crystalcodec.io.whole import whole_file
 
@@ -215,11 +215,8 @@ def _key(parts: Sequence[Part], options: SliceOptions, output: str) -> str:
 def _build(folder: Path, key: str, force: bool) -> Iterator[None]:
     """The folder of a build, ours alone while the body runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when the process ends
-        except OSError:
-            raise DatasetError(f"another build in {folder} is under way: wait for it") from None
+    busy = f"another build in {folder} is under way: wait for it"
+    with locked(folder / LOCK, DatasetError(busy)):
         manifest = folder / _BUILD
         others = [p for p in folder.iterdir() if p.name[0] != "."]
         if others and not manifest.exists():

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from crystalcodec.data.columns import DatasetError
 from crystalcodec.data.dataset import Dataset
 from crystalcodec.data.workers import pool_of
 from crystalcodec.failures import Failure
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.io.whole import whole_file
 from crystalcodec.relaxation.base import Potential, Relaxed, load_potential, packages_of
 from crystalcodec.relaxation.limits import Limits, settings_of
@@ -41,7 +40,6 @@ RELAXED: Final = "relaxed.parquet"
 TABLE: Final = "relaxed.csv"
 TRAJECTORY: Final = "trajectory"
 _PARTS: Final = "parts"
-_LOCK: Final = ".lock"
 _FORMAT: Final = 1
 _SIZE: Final = 64
 """Crystals of a part: what a kill loses of each process."""
@@ -133,7 +131,8 @@ def relax_in_parts(
     if not (folder / RECORD).exists():
         _loaded(potential)  # one that cannot be loaded leaves no folder of its name
     _claim(folder, wanted)
-    with _locked(folder):
+    busy = f"another process relaxes crystals in {folder}: wait for it, or give another folder"
+    with locked(folder / LOCK, RelaxingError(busy)):
         if (folder / RELAXED).exists():
             shutil.rmtree(folder / _PARTS, ignore_errors=True)
             return load_relaxed(folder)
@@ -408,16 +407,3 @@ def _write_record(folder: Path, identity: dict[str, Any]) -> None:
     with whole_file(folder / RECORD) as temporary:
         text = json.dumps({"format": _FORMAT, "identity": identity}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Alone in a folder; given back when the process ends."""
-    with (folder / _LOCK).open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RelaxingError(
-                f"another process relaxes crystals in {folder}: wait for it, or give another folder"
-            ) from None
-        yield

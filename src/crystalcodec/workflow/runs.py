@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.io.whole import whole_file
 from crystalcodec.models.base import Predictor
 from crystalcodec.models.scaling import Scaling
@@ -126,6 +128,12 @@ def claim(folder: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
             "delete this one"
         )
     return record
+
+
+def alone_in(folder: Path) -> AbstractContextManager[None]:
+    """The folder of a run, while no other process trains in it; RunError where one does."""
+    busy = f"another process trains in {folder}: wait for it, or give another folder"
+    return locked(folder / LOCK, RunError(busy))
 
 
 def read_record(folder: Path) -> dict[str, Any]:

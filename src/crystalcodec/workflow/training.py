@@ -35,6 +35,7 @@ from crystalcodec.workflow.results import write_results
 from crystalcodec.workflow.runs import (
     CHECKPOINT,
     Run,
+    alone_in,
     claim,
     digest,
     identity,
@@ -155,14 +156,15 @@ def train_predictor(
             **_described(task, network),
             "transform_trials": (found or {}).get("transform_trials", {}),
         }
-        start_folder(folder, config, record)
-        keep_inputs(inputs, folder)
-        if inputs and config.inputs.folds:
-            given = out_of_sample(task, inputs, datasets)
-            task = replace(task, data={**data, "train": replace(data["train"], inputs=given)})
-        run, history = _train(task, build, units, record, inputs)
-        write_results(run, data, history)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+        with alone_in(folder):
+            start_folder(folder, config, record)
+            keep_inputs(inputs, folder)
+            if inputs and config.inputs.folds:
+                given = out_of_sample(task, inputs, datasets)
+                task = replace(task, data={**data, "train": replace(data["train"], inputs=given)})
+            run, history = _train(task, build, units, record, inputs)
+            write_results(run, data, history)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
     return open_run(folder)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from crystalcodec.data.workers import n_cores
+from crystalcodec.io.locking import LOCK, locked
 from crystalcodec.representations.base import Representation
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.workflow.benchmark.cells import Cell, candidates_of, why_not
@@ -83,31 +84,35 @@ def run_benchmark(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise BenchmarkError(f"{folder} is a file: give a folder for the benchmark")
-    rows = load_rows(config, folder / "data")
-    for dataset in rows.datasets:
-        if dataset["n_without_target"]:
-            say(f"{dataset['path']}: {dataset['n_without_target']:,} rows without the target")
-    rows.save(folder / "data" / "rows")
-    commands: list[list[str]] = []
-    for path in known:
-        n, told_there = take_over(Path(path), folder, rows)
-        say(f"{path}: {n:,} cells taken over")
-        commands += told_there
-    board = _Board(config, folder, rows, Path(cache or folder / "encoded"), retry)
-    if missing := board.left_out():
-        say(f"sizes left out, of more rows than there are: {', '.join(map(str, missing))}")
-    board.plan()
-    say(
-        f"{len(rows.folds)} x {len(rows.folds[0].train):,} rows to train on, "
-        f"{len(rows.folds[0].test):,} to test; {board.n_done:,} cells are there"
-    )
-    if board.waiting and compute:
-        _work(board, jobs or n_cores(), say, progress)
-    n_waiting = sum(not task.encoding for task in board.waiting)
-    if board.waiting:
-        say(f"{n_waiting:,} cells and {len(board.waiting) - n_waiting} encodings are not computed")
-    commands.append(list(sys.argv if command is None else command))
-    return write_results(folder, config, rows, board.encodings, commands, n_waiting)
+    busy = f"another benchmark runs in {folder}: wait for it, or give another folder"
+    with locked(folder / LOCK, BenchmarkError(busy)):
+        rows = load_rows(config, folder / "data")
+        for dataset in rows.datasets:
+            if dataset["n_without_target"]:
+                say(f"{dataset['path']}: {dataset['n_without_target']:,} rows without the target")
+        rows.save(folder / "data" / "rows")
+        commands: list[list[str]] = []
+        for path in known:
+            n, told_there = take_over(Path(path), folder, rows)
+            say(f"{path}: {n:,} cells taken over")
+            commands += told_there
+        board = _Board(config, folder, rows, Path(cache or folder / "encoded"), retry)
+        if missing := board.left_out():
+            say(f"sizes left out, of more rows than there are: {', '.join(map(str, missing))}")
+        board.plan()
+        say(
+            f"{len(rows.folds)} x {len(rows.folds[0].train):,} rows to train on, "
+            f"{len(rows.folds[0].test):,} to test; {board.n_done:,} cells are there"
+        )
+        if board.waiting and compute:
+            _work(board, jobs or n_cores(), say, progress)
+        n_waiting = sum(not task.encoding for task in board.waiting)
+        if board.waiting:
+            say(
+                f"{n_waiting:,} cells and {len(board.waiting) - n_waiting} encodings are not computed"
+            )
+        commands.append(list(sys.argv if command is None else command))
+        return write_results(folder, config, rows, board.encodings, commands, n_waiting)
 
 
 @dataclass(frozen=True)
@@ -330,6 +335,17 @@ class _Board:
             self.n_running += 1
             return task
 
+    @contextmanager
+    def reserved(self, task: _Task) -> Iterator[dict[str, Any] | None]:
+        """Nobody else encodes what a task encodes; gives what another benchmark made meanwhile."""
+        if not task.encoding:
+            yield None
+            return
+        with locked(self.cache / f".{task.encoding}.lock"):
+            document = self._known_encoding(task.encoding)
+            there = document is not None and document["status"] == "finished"
+            yield document if there and (self.cache / task.encoding).is_dir() else None
+
     def finish(self, task: _Task, answer: Mapping[str, Any]) -> None:
         """Keep the outcome of a task, and note what it makes possible."""
         if answer["status"] == "deferred":
@@ -400,8 +416,9 @@ def _work(
     def feed(worker: Worker) -> None:
         try:
             while not stop.is_set() and (task := board.take()) is not None:
-                answer = worker.ask(task.message)
-                board.finish(task, answer)
+                with board.reserved(task) as there:
+                    answer = worker.ask(task.message) if there is None else there
+                    board.finish(task, answer)
                 if answer["status"] not in ("finished", "deferred"):
                     what = task.told["label"], task.told.get("identity", {}).get("model", "encode")
                     say(f"{what[0]}, {what[1]}: {answer['status']}: {answer['reason']}")

@@ -29,7 +29,15 @@ from crystalcodec.workflow.generating.pictures import (
 )
 from crystalcodec.workflow.generating.runs import GeneratorRun, open_generator, save_generator
 from crystalcodec.workflow.generating.sources import ArraySource, CrystalArrays
-from crystalcodec.workflow.runs import CHECKPOINT, RECORD, claim, digest, identity, write_json
+from crystalcodec.workflow.runs import (
+    CHECKPOINT,
+    RECORD,
+    alone_in,
+    claim,
+    digest,
+    identity,
+    write_json,
+)
 from crystalcodec.workflow.samples import Batch, redescribe, split_share
 from crystalcodec.workflow.splits import load_splits
 from crystalcodec.workflow.starting import check_machine, fixed_threads, provenance, start_folder
@@ -143,14 +151,15 @@ def train_generator(
             "n_parameters": count_parameters(generator),
             "data": {name: dict(part.record) for name, part in parts.items()},
         }
-        start_folder(folder, config, record)
-        history = _fit(generator, parts, config, folder, digest(wanted), progress, say)
-        record["files"] = save_generator(folder, generator)
-        record["history"] = history[-1] if history else {}
-        write_history(folder, history)
-        record["status"] = "finished"
-        write_json(folder / RECORD, record)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+        with alone_in(folder):
+            start_folder(folder, config, record)
+            history = _fit(generator, parts, config, folder, digest(wanted), progress, say)
+            record["files"] = save_generator(folder, generator)
+            record["history"] = history[-1] if history else {}
+            write_history(folder, history)
+            record["status"] = "finished"
+            write_json(folder / RECORD, record)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
     return open_generator(folder)
 
 
