@@ -108,9 +108,8 @@ def run_benchmark(
             _work(board, jobs or n_cores(), say, progress)
         n_waiting = sum(not task.encoding for task in board.waiting)
         if board.waiting:
-            say(
-                f"{n_waiting:,} cells and {len(board.waiting) - n_waiting} encodings are not computed"
-            )
+            n_encodings = len(board.waiting) - n_waiting
+            say(f"{n_waiting:,} cells and {n_encodings} encodings are not computed")
         commands.append(list(sys.argv if command is None else command))
         return write_results(folder, config, rows, board.encodings, commands, n_waiting)
 
