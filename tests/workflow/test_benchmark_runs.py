@@ -384,7 +384,7 @@ def test_known_results_are_taken_over_and_stand_beside_new_ones(values, finished
             wanted = pytest.approx(value, rel=1e-5, abs=2e-6) if number else value
             assert mine[key] == wanted
     assert summary.document["taken_over"] == {str(results): 8}
-    assert f"8 cells are those of {results}, times included" in summary.markdown()
+    assert f"8 cells were taken from {results}, times included" in summary.markdown()
     assert summary.document["commands"] == [["crystalcodec", "benchmark"], ["mine"]]
     before = {path: path.stat().st_mtime_ns for path in cells_in(folder)}
     # Taken once: what is there stays, and new cells stand beside it.

@@ -68,14 +68,14 @@ def lead(document: Mapping[str, Any]) -> str:
         rows = f"{folds} folds of {rows}"
     spread = "folds" if folds > 1 else "seeds"
     waiting = document.get("n_waiting", 0)
-    taken = document.get("taken_over", {})
+    taken = document.get("taken_over", {}).items()
     return (
         f"{document['target']}: {rows}. Seeds {', '.join(map(str, config['seeds']))}; ± is the "
         f"sample standard deviation over {spread}. The search of each model tries "
         f"{config['budget']} settings on a tenth of the training rows. Crystals that a "
         "representation cannot hold are predicted as the mean of the training rows and count in "
         "MAE, RMSE and R²."
-        + "".join(f" {n:,} cells are those of {path}, times included." for path, n in taken.items())
+        + "".join(f" {n:,} cells were taken from {path}, times included." for path, n in taken)
         + (f" {waiting:,} cells are not computed yet." if waiting else "")
     )
 
