@@ -24,12 +24,14 @@ RUNS = Path("runs")
 
 
 def predictions(folder: Path, split: str) -> dict[str, tuple[float, float]]:
-    """Target and prediction of each crystal by its id."""
+    """First target and its prediction of each crystal that has both, by its id."""
     with (folder / "predictions.csv").open() as file:
+        rows = csv.reader(file)
+        next(rows)
         return {
-            row["id"]: (float(row["target"]), float(row["prediction"]))
-            for row in csv.DictReader(file)
-            if row["split"] == split
+            row[1]: (float(row[2]), float(row[3]))
+            for row in rows
+            if row[0] == split and row[2] and row[3]
         }
 
 
