@@ -429,6 +429,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="what this process does: crystals or folds")
     parser.add_argument("--only", help="features whose folder's name holds this")
     parser.add_argument("--limit", type=int, help="crystals, for a trial")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of the recipe's; default: all")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     recipe = tomllib.loads(arguments.recipe.read_text())
@@ -441,7 +442,7 @@ def main() -> None:
     if arguments.step == "sample":
         record("phonons_sample", sample(recipe, rows), packages=("torch", "chgnet", "sevenn"))
         return
-    seeds = [0] if arguments.limit else recipe["seeds"]
+    seeds = [0] if arguments.limit else arguments.seeds or recipe["seeds"]
     figures = folds(recipe, rows, seeds, arguments.part)
     if figures is None:
         print("folds of other processes are missing: run this again when they are done")
