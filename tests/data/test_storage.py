@@ -146,7 +146,7 @@ def test_duckdb_reads_it_and_what_it_selects_is_a_dataset(mixed: Dataset, tmp_pa
     truth=st.lists(st.none() | st.booleans(), min_size=3, max_size=3),
     name=st.text(st.characters(codec="utf-8"), min_size=1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_values_come_back(
     texts: list[str | None],
     numbers: list[float | None],

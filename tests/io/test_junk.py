@@ -69,7 +69,7 @@ def test_random_bytes_in_files(ending: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("format_", TEXTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_good_texts_with_random_changes(format_: str, data: st.DataObject) -> None:
     text = GOOD[format_]
@@ -81,7 +81,7 @@ def test_good_texts_with_random_changes(format_: str, data: st.DataObject) -> No
     check(read_text(text, format_))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.text(max_size=200), min_size=1, max_size=3))
 def test_random_texts(texts: list[str]) -> None:
     loaded = read_cif_texts(texts)
@@ -90,7 +90,7 @@ def test_random_texts(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("ending", [".db", ".parquet", ".zip", ".tar.gz", ".json"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_good_files_with_random_changes(ending: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

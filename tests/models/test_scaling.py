@@ -59,7 +59,7 @@ def test_round_trip(kind, per):
     np.testing.assert_array_equal(ARRAYS["x"], before)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 20), st.floats(-1e3, 1e3, width=32), st.floats(0, 1e3, width=32))
 def test_minmax_of_training_crystals_is_in_the_unit_interval(n, centre, spread):
     array = np.random.default_rng(n).normal(centre, spread, (n, 3, 2)).astype(np.float32)

@@ -141,7 +141,7 @@ def test_cells_survive_their_scale(lengths):
     np.testing.assert_allclose(cell_parameters(fractions), parameters)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_round_trip(seed):
     crystals = sample_crystals(6, seed=seed)

@@ -90,7 +90,7 @@ def test_columns_of_the_long_periodic_table():
     assert columns == [1, 32, 1, 2, 27, 32, 17, 26, 27, 32, 3, 16, 17, 18, 27, 32, 3, 16, 17, 32]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 10**6))
 def test_round_trip(seed):
     crystals = sample_crystals(6, seed=seed)

@@ -127,7 +127,7 @@ def test_random_rotations_keep_all_that_rotations_keep():
     np.testing.assert_allclose(*norms, rtol=1e-5)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6), st.sampled_from(["centroid", "cell"]), st.booleans())
 def test_round_trip_of_cells(seed, centring, species):
     crystals = sample_crystals(5, seed=seed, max_sites=8)

@@ -87,7 +87,7 @@ def test_agrees_with_pymatgen():
             np.testing.assert_allclose(found[start + j], listed[:k], atol=1e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(*[st.floats(1.5, 40)] * 3, *[st.floats(50, 130)] * 3),
     st.integers(1, 6),

@@ -53,7 +53,7 @@ def every_atom_near(crystal, frame, origin, reach, tolerance, scale):
     return sorted(found)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_every_atom_near_a_plane_is_found(seed):
     rng = np.random.default_rng(seed)

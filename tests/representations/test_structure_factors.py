@@ -80,7 +80,7 @@ def test_the_density_and_the_factors_give_each_other():
     )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6))
 def test_round_trip(seed):
     crystals = sample_crystals(5, seed=seed)

@@ -280,7 +280,7 @@ def test_values_that_are_no_pixels_have_their_reasons():
     assert result.index.tolist() == [3]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_one_wrong_step_anywhere_is_refused_or_holds_a_crystal_as_near(data):
     pixels = pixels_of(sample_crystals(3))[1:2].copy()
