@@ -200,6 +200,50 @@ def test_places_tell_rows_apart():
     torch.testing.assert_close(without[0], without[1])
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "kernel", "left"),
+    [(64, 4, 4, 16), (20, 2, 3, 10), (256, 16, 16, 16), (35, 3, 3, 12), (12, 1, 3, 12)],
+)
+def test_a_stem_in_steps_leaves_few_places_and_none_out(size, stride, kernel, left):
+    model = built("resnet2d", Picture((size, 7), "hw"), stem_places=16, blocks=[1])
+    assert model.stem.convolution.weight.shape[2:] == (kernel, kernel)
+    assert (model.stem_stride, model.stride) == (stride, stride)
+    assert [tuple(v.shape[1:]) for v in model.places] == [(left, 1), (1, -(-7 // stride))]
+    x = torch.randn(2, size, 7, requires_grad=True)
+    model.pooled({"picture": x}).sum().backward()
+    assert (x.grad != 0).all()
+
+
+def test_a_stem_in_steps_is_the_convolution_at_every_step():
+    model = built("resnet3d", Picture((32, 32, 32), "dhw"), stem_places=8, periodic="dh")
+    x = torch.randn(2, 1, 32, 32, 32)
+    kernel = model.stem.convolution.weight
+    assert kernel.shape[2:] == (4, 4, 4)
+    torch.testing.assert_close(model.stem(x), functional.conv3d(x, kernel, stride=4))
+    # Wider than its steps it looks beyond the ends: one place before, two behind.
+    wide = built(
+        "resnet3d", Picture((32, 32, 32), "dhw"), stem_places=8, periodic="dh", kernel=7
+    ).stem
+    around = torch.cat([x[:, :, -1:], x, x[:, :, :2]], 2)
+    around = torch.cat([around[:, :, :, -1:], around, around[:, :, :, :2]], 3)
+    wanted = functional.conv3d(functional.pad(around, (1, 2)), wide.convolution.weight, stride=4)
+    torch.testing.assert_close(wide(x), wanted, rtol=1e-4, atol=1e-5)
+    # Shifts along periodic axes by the total stride still change nothing.
+    before = model({"picture": x[:, 0]})
+    assert model.stride == 16
+    for axis, same in ((1, True), (2, True), (3, False)):
+        shifted = model({"picture": x[:, 0].roll(16, axis)})
+        assert torch.allclose(shifted, before, rtol=1e-5, atol=1e-5) == same, axis
+
+
+def test_a_kernel_may_go_round_more_than_once():
+    model = built("resnet2d", Picture((4, 5), "hw"), periodic="hw", kernel=11)
+    x = torch.randn(1, 1, 4, 5)
+    around = x.repeat(1, 1, 5, 5)[:, :, 8 - 5 : 12 + 5, 10 - 5 : 15 + 5]
+    wanted = functional.conv2d(around, model.stem.convolution.weight)
+    torch.testing.assert_close(model.stem(x), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_small_and_odd_sizes():
     for shape in ((4, 5), (7, 31)):
         model = built("resnet2d", Picture(shape, "hw"), blocks=[1, 2, 1, 1, 1])
@@ -270,6 +314,7 @@ def test_what_does_not_fit():
         ({"kernel": 4}, "odd number"),
         ({"kernel": True}, "kernel is True"),
         ({"stem_stride": 0.5}, "stem_stride is 0.5"),
+        ({"stem_places": 0}, "stem_places is 0"),
         ({"blocks": []}, "for each stage"),
         ({"blocks": [1, 0]}, "for each stage"),
         ({"blocks": "22"}, "for each stage"),

@@ -168,6 +168,39 @@ def test_a_network_on_graphs_takes_ragged_arrays(made, tmp_path):
     assert np.isfinite(figures["mae"])
 
 
+@pytest.mark.parametrize(
+    ("model", "entry", "places"),
+    [
+        ("resnet2d", {"name": "xtal2png"}, (16, 16)),
+        ("resnet2d", {"name": "sine_matrix", "max_sites": 20}, (10, 10)),
+        ("resnet3d", {"name": "density_cell", "size": 16}, (8, 8, 8)),
+    ],
+)
+def test_convolutions_on_pictures_and_grids(made, tmp_path, model, entry, places):
+    crystals, targets, fold = made
+    encode_rows(entry, crystals, fold.train, tmp_path / "encoded", 1.0)
+    features = Features.open(tmp_path / "encoded", len(targets))
+    train = fold.train[features.held(fold.train)]
+    for settings in candidates_of(model, 4, {"epochs": 1}):
+        fitted = network(model).fit(features, train, targets[train], settings, 0, "cpu")
+        shapes = []
+        fitted.predictor.stages[0].register_forward_hook(
+            lambda module, given, out, shapes=shapes: shapes.append(tuple(out.shape[2:]))
+        )
+        assert np.isfinite(fitted.predict(features, train)).all()
+        assert shapes == [places]
+
+
+def test_a_search_of_few_passes_is_short(made, encoded, monkeypatch):
+    import crystalcodec.workflow.loop as loop
+
+    _, targets, fold = made
+    seen, run = [], loop.Loop.run
+    monkeypatch.setattr(loop.Loop, "run", lambda self: seen.append(self.config.epochs) or run(self))
+    run_cell(cell_of("mlp", 2, settings={"seen": 10, "hidden": [4]}), encoded[0], targets, fold)
+    assert seen == [2, 2, 5]
+
+
 @pytest.mark.parametrize("model", ["mlp", "cnn1d"])
 def test_networks_see_nothing_beyond_the_range_of_training(made, encoded, model):
     _, targets, fold = made

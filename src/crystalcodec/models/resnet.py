@@ -63,6 +63,11 @@ class _ResNet(Predictor):
         Size of the convolutions, odd.
     stem_stride
         Places averaged to one, along each axis, before the first stage.
+    stem_places
+        Takes the place of ``stem_stride``: the first convolution itself takes steps, so large that
+        at most that many places are left along the longest axis, and is wide enough to leave
+        none out. Nothing is then computed at every place, which on large grids is most of the
+        time.
     periodic
         Letters of the axes that go round, among ``"h"``, ``"hw"``, ``"dhw"``; None: those that
         run through a unit cell (all three of ``density_cell``, none of others).
@@ -85,6 +90,7 @@ class _ResNet(Predictor):
         blocks: Sequence[int],
         kernel: int,
         stem_stride: int,
+        stem_places: int | None,
         periodic: str | None,
         places: bool,
         hidden: Sequence[int],
@@ -93,7 +99,7 @@ class _ResNet(Predictor):
         super().__init__()
         if reason := self.fits(representation):
             raise ModelError(f"model {self.name!r} does not fit {representation.name!r}: {reason}")
-        self._check(width, blocks, kernel, stem_stride, periodic)
+        self._check(width, blocks, kernel, stem_stride, stem_places, periodic)
         pictures, rest, _ = _sort_arrays(representation, self.dims)
         self.channel_axes = {name: axis for name, (axis, _, _) in pictures.items()}
         self.joined = tuple(rest)
@@ -107,7 +113,12 @@ class _ResNet(Predictor):
         if periodic is None:
             periodic = _PERIODIC.get(representation.name, "") if self.dims == 3 else ""
         around = tuple(letter in periodic for letter in letters)
-        self.stem = _Convolution(channels, width, kernel, around)
+        if stem_places is None:
+            self.stem, self.averaged = _Convolution(channels, width, kernel, around), stem_stride
+        else:
+            stem_stride = math.ceil(max(size) / stem_places)
+            wide = max(kernel, stem_stride)
+            self.stem, self.averaged = _Convolution(channels, width, wide, around, stem_stride), 1
         self.stem_stride = stem_stride
         self.places = nn.ParameterList(
             nn.Parameter(0.1 * torch.randn(width, *_only(axis, math.ceil(n / stem_stride), size)))
@@ -136,9 +147,18 @@ class _ResNet(Predictor):
         return _sort_arrays(representation, cls.dims)[2]
 
     def _check(
-        self, width: int, blocks: Sequence[int], kernel: int, stem_stride: int, periodic: str | None
+        self,
+        width: int,
+        blocks: Sequence[int],
+        kernel: int,
+        stem_stride: int,
+        stem_places: int | None,
+        periodic: str | None,
     ) -> None:
-        for name, value in (("width", width), ("kernel", kernel), ("stem_stride", stem_stride)):
+        whole = {"width": width, "kernel": kernel, "stem_stride": stem_stride}
+        if stem_places is not None:
+            whole["stem_places"] = stem_places
+        for name, value in whole.items():
             if not _whole(value):
                 raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
         if kernel % 2 == 0:
@@ -160,7 +180,7 @@ class _ResNet(Predictor):
     def pooled(self, arrays: Mapping[str, Tensor]) -> Tensor:
         """(batch, channels) the mean of the last stage over all places."""
         x = torch.cat([self._channels_first(arrays, name) for name in self.channel_axes], dim=1)
-        x = self._average(functional.relu(self.stem(x)), self.stem_stride)
+        x = self._average(functional.relu(self.stem(x)), self.averaged)
         for vectors in self.places:
             x = x + vectors
         for i, stage in enumerate(self.stages):
@@ -204,6 +224,7 @@ class ResNet1d(_ResNet):
         blocks: Sequence[int] = (1, 1, 1),
         kernel: int = 5,
         stem_stride: int = 1,
+        stem_places: int | None = None,
         periodic: str | None = None,
         places: bool = True,
         hidden: Sequence[int] = (256,),
@@ -216,6 +237,7 @@ class ResNet1d(_ResNet):
             blocks=blocks,
             kernel=kernel,
             stem_stride=stem_stride,
+            stem_places=stem_places,
             periodic=periodic,
             places=places,
             hidden=hidden,
@@ -241,6 +263,7 @@ class ResNet2d(_ResNet):
         blocks: Sequence[int] = (1, 1, 1, 1),
         kernel: int = 3,
         stem_stride: int = 2,
+        stem_places: int | None = None,
         periodic: str | None = None,
         places: bool = True,
         hidden: Sequence[int] = (256,),
@@ -253,6 +276,7 @@ class ResNet2d(_ResNet):
             blocks=blocks,
             kernel=kernel,
             stem_stride=stem_stride,
+            stem_places=stem_places,
             periodic=periodic,
             places=places,
             hidden=hidden,
@@ -278,6 +302,7 @@ class ResNet3d(_ResNet):
         blocks: Sequence[int] = (1, 1, 1),
         kernel: int = 3,
         stem_stride: int = 2,
+        stem_places: int | None = None,
         periodic: str | None = None,
         places: bool = True,
         hidden: Sequence[int] = (256,),
@@ -290,6 +315,7 @@ class ResNet3d(_ResNet):
             blocks=blocks,
             kernel=kernel,
             stem_stride=stem_stride,
+            stem_places=stem_places,
             periodic=periodic,
             places=places,
             hidden=hidden,
@@ -298,26 +324,45 @@ class ResNet3d(_ResNet):
 
 
 class _Convolution(nn.Module):
-    """A convolution that keeps the size: round periodic axes, with zeros beyond the others."""
+    """A convolution in steps: of n places n / step are left, rounded up, and none is passed over.
 
-    def __init__(self, before: int, after: int, kernel: int, periodic: Sequence[bool]) -> None:
+    It goes round periodic axes, and has zeros beyond the others.
+    """
+
+    def __init__(
+        self, before: int, after: int, kernel: int, periodic: Sequence[bool], step: int = 1
+    ) -> None:
         super().__init__()
-        self.kernel, self.periodic = kernel, tuple(periodic)
-        # Torch adds the zeros; the copies of periodic axes are made beforehand.
-        zeros = tuple(0 if around else kernel // 2 for around in periodic)
+        self.kernel, self.step, self.periodic = kernel, step, tuple(periodic)
+        # Torch adds the zeros where both ends have as many; what else there is, is made beforehand.
+        zeros = tuple(0 if around or step > 1 else kernel // 2 for around in periodic)
         convolution: Any = _CONVOLUTIONS[len(periodic)]
-        self.convolution = convolution(before, after, kernel, padding=zeros, bias=False)
+        self.convolution = convolution(before, after, kernel, step, padding=zeros, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, after, ...) of (batch, before, ...)."""
+        zeros: list[int] = []
         for axis, periodic in enumerate(self.periodic, 2):
-            if periodic and self.kernel > 1:
-                n = x.shape[axis]
-                places = torch.arange(-(self.kernel // 2), n + self.kernel // 2, device=x.device)
-                # By index: the kernel may be wider than the axis.
-                x = x.index_select(axis, places % n)
+            n = x.shape[axis]
+            first = (self.kernel - self.step) // 2
+            last = self.step * (math.ceil(n / self.step) - 1) + self.kernel - n - first
+            if periodic:
+                x = _around(x, axis, first, last)
+            zeros = [*((0, 0) if periodic else (first, last)), *zeros]
+        if self.step > 1 and any(zeros):
+            x = functional.pad(x, zeros)
         values: Tensor = self.convolution(x)
         return values
+
+
+def _around(x: Tensor, axis: int, first: int, last: int) -> Tensor:
+    """With copies of its end before it, and of its beginning behind it."""
+    n = x.shape[axis]
+    if max(first, last) > n:  # more than once round
+        return x.index_select(axis, torch.arange(-first, n + last, device=x.device) % n)
+    if not first and not last:
+        return x
+    return torch.cat([x.narrow(axis, n - first, first), x, x.narrow(axis, 0, last)], axis)
 
 
 class _Block(nn.Module):

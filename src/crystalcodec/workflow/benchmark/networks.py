@@ -19,6 +19,7 @@ Settings = Mapping[str, Any]
 
 _DENSE: Final = {"hidden": [256, 128, 32]}
 _NARROW: Final = {"channels": [32, 64, 64, 64]}
+_SMALL: Final = {"width": 16, "blocks": [1, 1], "hidden": [64], "seen": 20_000}
 _TRAINING: Final = {
     "batch_size": 128,
     "learning_rate": 3e-3,
@@ -30,6 +31,7 @@ _TRAINING: Final = {
 # The search is on fewer rows, and sees a part of the crystals that the last fit sees.
 _SEARCH_SHARE: Final = 0.25
 _EPOCHS: Final = (5, 300)
+_SEARCH_EPOCHS: Final = (2, 300)
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class Network:
         _quiet()
         model, training = _divided(settings)
         precision = training.pop("precision", "32-true")
-        seen = float(training.pop("seen", 150_000)) * (_SEARCH_SHARE if searching else 1)
+        share, bounds = (_SEARCH_SHARE, _SEARCH_EPOCHS) if searching else (1.0, _EPOCHS)
+        seen = float(training.pop("seen", 150_000)) * share
         if "epochs" not in training:
-            training["epochs"] = int(np.clip(round(seen / len(rows)), *_EPOCHS))
+            training["epochs"] = int(np.clip(round(seen / len(rows)), *bounds))
         elif searching:
             training["epochs"] = max(_EPOCHS[0], round(training["epochs"] * _SEARCH_SHARE))
         training["validate_every"] = training["epochs"]
@@ -238,4 +241,19 @@ NETWORKS: Final[Mapping[str, Network]] = {
         ),
         rank=7,
     ),
+    # Small, and on few places: what a processor trains in minutes. Grids of 16 places along an
+    # axis in two dimensions, of 8 in three, whatever the size of the array is.
+    **{
+        name: Network(
+            name,
+            (
+                {**_SMALL, "stem_places": places},
+                {**_SMALL, "stem_places": places, "learning_rate": 1e-2},
+                {**_SMALL, "stem_places": places, "dropout": 0.2},
+                {**_SMALL, "stem_places": places, "width": 8, "weight_decay": 1.0},
+            ),
+            rank,
+        )
+        for name, places, rank in (("resnet2d", 16, 8), ("resnet3d", 8, 9))
+    },
 }
