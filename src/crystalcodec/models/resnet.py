@@ -99,7 +99,10 @@ class _ResNet(Predictor):
         super().__init__()
         if reason := self.fits(representation):
             raise ModelError(f"model {self.name!r} does not fit {representation.name!r}: {reason}")
-        self._check(width, blocks, kernel, stem_stride, stem_places, periodic)
+        whole = {"width": width, "kernel": kernel, "stem_stride": stem_stride}
+        if stem_places is not None:
+            whole["stem_places"] = stem_places
+        self._check(whole, blocks, periodic)
         pictures, rest, _ = _sort_arrays(representation, self.dims)
         self.channel_axes = {name: axis for name, (axis, _, _) in pictures.items()}
         self.joined = tuple(rest)
@@ -146,23 +149,12 @@ class _ResNet(Predictor):
         """Representations with an array of that many axes, channels not counted, fit."""
         return _sort_arrays(representation, cls.dims)[2]
 
-    def _check(
-        self,
-        width: int,
-        blocks: Sequence[int],
-        kernel: int,
-        stem_stride: int,
-        stem_places: int | None,
-        periodic: str | None,
-    ) -> None:
-        whole = {"width": width, "kernel": kernel, "stem_stride": stem_stride}
-        if stem_places is not None:
-            whole["stem_places"] = stem_places
+    def _check(self, whole: Mapping[str, int], blocks: Sequence[int], periodic: str | None) -> None:
         for name, value in whole.items():
             if not _whole(value):
                 raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
-        if kernel % 2 == 0:
-            raise ModelError(f"kernel is {kernel}, wanted an odd number: it has a middle")
+        if whole["kernel"] % 2 == 0:
+            raise ModelError(f"kernel is {whole['kernel']}, wanted an odd number: it has a middle")
         if isinstance(blocks, str) or not blocks or not all(map(_whole, blocks)):
             raise ModelError(f"blocks is {blocks!r}, wanted a whole number above 0 for each stage")
         letters = _LETTERS[self.dims]

@@ -91,7 +91,7 @@ class Network:
         if "epochs" not in training:
             training["epochs"] = int(np.clip(round(seen / len(rows)), *bounds))
         elif searching:
-            training["epochs"] = max(_EPOCHS[0], round(training["epochs"] * _SEARCH_SHARE))
+            training["epochs"] = max(bounds[0], round(training["epochs"] * share))
         training["validate_every"] = training["epochs"]
         training["batch_size"] = max(2, min(training["batch_size"], len(rows) // 4))
         predictor = build_model(self.name, features.representation, 1, **model)
