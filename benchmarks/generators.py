@@ -7,7 +7,9 @@
 Of each run n samples are drawn for each seed, decoded as they are and judged against MP-20: every
 attempt counts. The first ``--relax`` attempts are also relaxed with CHGNet and set above its hull.
 Held-out, random and substituted crystals, which no generator made, are judged in the same way. What
-is done is kept in ``--cache``, a folder a row and seed: the same command goes on after a stop.
+is done is kept in ``--cache``, a folder a row and seed: the same command goes on after a stop. With
+``--known`` rows of an earlier table that are not measured now are taken over, if its protocol is
+the same: a table can grow run by run, and on several machines.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ POTENTIAL = "chgnet-0.3.0"
 BASELINES = ("held-out", "random", "substituted")
 FAMILIES = ("validity", "novelty", "distribution")
 COLUMNS = ("lattices", "frac_coords", "numbers", "offsets")
+# What two tables must agree in for their rows to stand side by side.
+SAME = ("n", "seeds", "relax", "potential", "hull", "sampling_threads", "train", "held_out", "same")
 
 
 @dataclass(frozen=True)
@@ -231,9 +235,15 @@ def row(
     protocol: Protocol,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A row of the table: every seed, and means over them."""
+    """A row of the table: every seed, means over them, and where they were measured."""
     cells = [cell(name, seed, draw(seed), protocol) for seed in seeds]
-    return {"name": name, **about, "cells": cells, "means": means(cells)}
+    return {
+        "name": name,
+        **about,
+        "measured": {"date": record.today(), "machine": record.machine()},
+        "cells": cells,
+        "means": means(cells),
+    }
 
 
 def about_run(folder: Path) -> dict[str, Any]:
@@ -249,9 +259,41 @@ def about_run(folder: Path) -> dict[str, Any]:
         "n_train": run.record["data"]["train"]["n_used"],
         "epochs": history.get("epoch"),
         "training_seconds": history.get("seconds"),
-        "machine": run.record.get("machine"),
+        "versions": run.record["versions"],
         "conditions": list(run.conditions.names),
     }
+
+
+def with_known(result: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with the rows of an earlier one that it does not have, those first.
+
+    Raises SystemExit where the two were not measured alike.
+    """
+    if other := [key for key in SAME if plain(result[key]) != known.get(key)]:
+        raise SystemExit(
+            "the known table was measured otherwise: "
+            + "; ".join(f"{key} {known.get(key)!r}, now {plain(result[key])!r}" for key in other)
+            + ". Measure with the same settings, or without --known."
+        )
+    definitions = dict(known["definitions"])
+    if other := [
+        name
+        for name, definition in result["definitions"].items()
+        if definitions.setdefault(name, definition) != definition
+    ]:
+        raise SystemExit(
+            f"the known table has other definitions of {', '.join(other)}: measure it anew"
+        )
+    new = {one["name"]: one for one in result["rows"]}
+    told = {"date": known["date"], "machine": known["machine"]}
+    rows = [
+        new.pop(one["name"], None) or {**one, "measured": one.get("measured", told)}
+        for one in known["rows"]
+    ]
+    rows += new.values()
+    made = [one for one in rows if one["name"] not in BASELINES]
+    rows = made + [one for one in rows if one["name"] in BASELINES]
+    return {**result, "definitions": definitions, "rows": rows}
 
 
 def measure(
@@ -331,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/generators"))
     parser.add_argument("--settings", nargs="+", default=[], metavar="NAME=JSON")
     parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--known", type=Path, help="earlier table; its other rows are taken over")
     parser.add_argument("-o", "--output", type=Path, default=record.RESULTS / "generators.json")
     parser.add_argument("--docs", type=Path, help="page whose table is replaced")
     given = parser.parse_args(arguments)
@@ -347,7 +390,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings={name: json.loads(text) for name, text in _pairs(given.settings).items()},
     )
     runs = {name: Path(folder) for name, folder in _pairs(given.runs).items()}
+    # Read before hours are spent, and before it is written over.
+    known = json.loads(given.known.read_text()) if given.known else None
     result = measure(runs, given.seeds, protocol, baselines=not given.no_baselines)
+    if known:
+        result = with_known(result, known)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     record.RESULTS = given.output.parent
     record.record(given.output.stem, plain(result), packages=("torch", "chgnet"))

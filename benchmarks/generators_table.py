@@ -146,8 +146,8 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, 
 def _costs(rows: Sequence[Mapping[str, Any]]) -> str:
     headings = ["", "generator", "representation", "parameters", "epochs", "hours of training"]
     lines = [
-        [*headings, *(heading for heading, _, _ in COST)],
-        ["---"] * (len(headings) + len(COST)),
+        [*headings, *(heading for heading, _, _ in COST), "sampled on"],
+        ["---"] * (len(headings) + len(COST) + 1),
     ]
     for one in rows:
         seconds, epochs = one["training_seconds"], one["epochs"]
@@ -160,6 +160,7 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> str:
                 "" if epochs is None else f"{epochs:,.0f}",
                 "" if seconds is None else f"{seconds / 3600:.2f}",
                 *(_number(one["means"].get(key), kind) for _, key, kind in COST),
+                ", ".join(one["measured"]["machine"]["cpu"]),
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

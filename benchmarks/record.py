@@ -34,18 +34,28 @@ def best_of(function: Callable[[], object], repeats: int = 5) -> float:
     return min(times)
 
 
-def record(name: str, figures: dict[str, Any], *, packages: tuple[str, ...] = ()) -> Path:
-    """Print the figures and write them to ``results/<name>.json``."""
+def today() -> str:
+    """The date in UTC, year-month-day."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, number of its cores, version of Python."""
     model = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
+    return {"cpu": model[:1], "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def record(name: str, figures: dict[str, Any], *, packages: tuple[str, ...] = ()) -> Path:
+    """Print the figures and write them to ``results/<name>.json``."""
     result = {
         "benchmark": name,
         "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": {"cpu": model[:1], "cores": os.cpu_count(), "python": platform.python_version()},
+        "date": today(),
+        "machine": machine(),
         "threads": int(os.environ["OMP_NUM_THREADS"]),
         "versions": {p: version(p) for p in ("crystalcodec", "numpy", *packages)},
         **figures,

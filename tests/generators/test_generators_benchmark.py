@@ -107,6 +107,38 @@ def test_a_generator_that_always_makes_the_same(folder, benchmark_module, monkey
     assert again["rows"] == result["rows"]
 
 
+def test_rows_of_an_earlier_table_are_taken_over(folder, benchmark_module):
+    def main(runs, out, *more):
+        benchmark_module.main(
+            [
+                *("--runs", *runs, "-n", "6", "--mp20", str(folder), "--threads", "1"),
+                *("--cache", str(folder / "cache"), "-o", str(folder / out), *more),
+            ]
+        )
+        return json.loads((folder / out).read_text())
+
+    run = folder / "run"
+    first = main([f"one={run}", f"two={run}"], "first.json")
+    known = ("--known", str(folder / "first.json"), "--no-baselines")
+    grown = main([f"two={run}", f"three={run}"], "grown.json", *known)
+    assert [one["name"] for one in grown["rows"]] == [
+        *("one", "two", "three", "held-out", "random", "substituted")
+    ]
+    assert grown["rows"][0] == first["rows"][0]
+    assert grown["rows"][3:] == first["rows"][2:]
+    assert grown["definitions"] == first["definitions"]
+    text = (folder / "grown.md").read_text()
+    assert text.count("| `one` |") == 3  # quality, variety, cost
+
+    with pytest.raises(SystemExit, match=r"measured otherwise: n 6, now 5"):
+        main([f"three={run}"], "other.json", *known, "-n", "5")
+    first["definitions"]["validity.validity"] = "another one"
+    (folder / "first.json").write_text(json.dumps(first))
+    with pytest.raises(SystemExit, match=r"other definitions of validity\.validity"):
+        main([f"three={run}"], "other.json", *known)
+    assert not (folder / "other.json").exists()
+
+
 def test_failures_count_in_what_is_relaxed(benchmark_module):
     crystals = prototypes().crystals[:4]
     attempts = Attempts.of(crystals, [Failure(1, "no cell"), Failure(4, "no cell")])
