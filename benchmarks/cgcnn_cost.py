@@ -8,14 +8,15 @@ batches of 256, squared error of the standardised target, SGD at 0.01 with momen
     pip install --no-deps --target /tmp/cgcnn2 cgcnn2==0.6.0
     python benchmarks/cgcnn_cost.py RECIPE.toml --peer /tmp/cgcnn2
 
-Ours is ``crystalcodec data import`` of the same CIF texts and ``crystalcodec train`` of the recipe.
-Stopped with Ctrl-C it goes on when it is started again. ``--n-train 2000 --n-val 500 --epochs 3``
+Ours is ``crystalcodec data import`` of the same CIF texts and ``crystalcodec train`` of the recipe,
+with the same seed. Stopped with Ctrl-C it goes on when it is started again; ``--known RESULT.json``
+takes over the seeds that it has and that are not run now. ``--n-train 2000 --n-val 500 --epochs 3``
 is a quick look, printed and not recorded.
 """
 
 from __future__ import annotations
 
-from record import SHARED_DATA, record  # first: it sets the number of threads
+from record import SHARED_DATA, machine, record, today  # first: it sets the number of threads
 
 # isort: split
 import argparse
@@ -25,6 +26,7 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -170,6 +172,50 @@ def comparison(peer: Row, mine: Row) -> Row:
     return figures
 
 
+def over_seeds(runs: list[Row]) -> Row:
+    """Mean and standard deviation of the ratios and errors of the runs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for of, figures in run["comparison"].items():
+            for key, value in figures.items():
+                if key.endswith("_ratio"):
+                    found.setdefault(f"{of}.{key}", []).append(value)
+        for side in ("cgcnn", "ours"):
+            for key in ("final_mae", "process_seconds"):
+                found.setdefault(f"{side}.{key}", []).append(run[side][key])
+        found.setdefault("cgcnn.best_mae", []).append(run["cgcnn"]["best_mae"])
+    return {
+        key: {
+            "mean": statistics.mean(values),
+            "deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "n_seeds": len(values),
+        }
+        for key, values in found.items()
+    }
+
+
+def one_seed(arguments: argparse.Namespace, seed: int) -> Row:
+    """Both trainings with one seed, and which is how much faster."""
+    sizes = {"train": arguments.n_train, "val": arguments.n_val}
+    names = [f"{part}-{n or 'all'}" for part, n in sizes.items()]
+    names += [arguments.optimiser, arguments.recipe.stem, f"seed-{seed}"]
+    folder = arguments.folder / "_".join(names)
+    numbers = prepare(folder, arguments.peer, sizes)
+    settings = {"optimiser": arguments.optimiser, "learning_rate": LEARNING_RATE}
+    settings |= {"epochs": arguments.epochs, "seed": seed}
+    peer = theirs(folder, arguments.peer, settings)
+    mine = ours(folder, arguments.recipe, ["--seed", str(seed), *arguments.ours])
+    return {
+        "seed": seed,
+        "date": today(),
+        "machine": machine(),
+        "data": {"dataset": "MP-20, train to val", "target": TARGET, **numbers},
+        "comparison": comparison(peer, mine),
+        "cgcnn": {"package": "cgcnn2 0.6.0", **peer},
+        "ours": mine,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", type=Path, help="run file of crystalcodec train")
@@ -179,27 +225,19 @@ def main() -> None:
     parser.add_argument("--n-val", type=int, help="first crystals of MP-20 val; default all")
     parser.add_argument("--epochs", type=int, default=30, help="of CGCNN's own code")
     parser.add_argument("--optimiser", choices=("SGD", "Adam"), default="SGD", help="of CGCNN's")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--known", type=Path, help="result whose other seeds are taken over")
     parser.add_argument("--name", default="cgcnn_cost", help="of the result")
     parser.add_argument("--ours", nargs=argparse.REMAINDER, default=[], help="flags of our train")
     arguments = parser.parse_args()
     if not (arguments.peer / "cgcnn2" / "model.py").exists():
         raise SystemExit(f"no cgcnn2 in {arguments.peer}: see the head of this file")
-    sizes = {"train": arguments.n_train, "val": arguments.n_val}
-    names = [f"{part}-{n or 'all'}" for part, n in sizes.items()]
-    names += [arguments.optimiser, arguments.recipe.stem, f"seed-{arguments.seed}"]
-    folder = arguments.folder / "_".join(names)
-    numbers = prepare(folder, arguments.peer, sizes)
-    settings = {"optimiser": arguments.optimiser, "learning_rate": LEARNING_RATE}
-    settings |= {"epochs": arguments.epochs, "seed": arguments.seed}
-    peer = theirs(folder, arguments.peer, settings)
-    mine = ours(folder, arguments.recipe, arguments.ours)
-    figures = {
-        "data": {"dataset": "MP-20, train to val", "target": TARGET, **numbers},
-        "comparison": comparison(peer, mine),
-        "cgcnn": {"package": "cgcnn2 0.6.0", **peer},
-        "ours": mine,
-    }
+    # Read before an hour is spent on the others.
+    known = json.loads(arguments.known.read_text())["runs"] if arguments.known else []
+    runs = [one for one in known if one["seed"] not in arguments.seeds]
+    runs += [one_seed(arguments, seed) for seed in arguments.seeds]
+    runs.sort(key=lambda one: one["seed"])
+    figures = {"over_seeds": over_seeds(runs), "runs": runs}
     if arguments.n_train or arguments.n_val:
         print(json.dumps(figures, indent=1))
     else:
