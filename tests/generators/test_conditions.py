@@ -44,6 +44,7 @@ def fitted(*kinds, **columns):
         ("Ca(OH)2", {20: 1, 8: 2, 1: 2}),
         ("NaN", {11: 1, 7: 1}),
         ("TiO2.0", {22: 1, 8: 2}),
+        ("H10C20.00", {1: 10, 6: 20}),
         ("Mg3(Si2O5)2(OH)2", {12: 3, 14: 4, 8: 12, 1: 2}),
         ("HDO", {1: 2, 8: 1}),  # deuterium is hydrogen
     ],
@@ -68,6 +69,8 @@ def test_formulas(formula, amounts):
         "Fe1e999",
         "NaCl!",
         "Ti0",
+        "Ti0O",
+        "TiO2(OH)0.0",
     ],
 )
 def test_what_is_no_formula(formula):
