@@ -4,7 +4,7 @@ Weights become float16, and precision 32-true; it stops, and leaves what the pac
 that moves predictions by more than ``--tolerance`` of the target's mean absolute error in the mean.
 Records lose what only the training needs. The card's figures are those of the runs themselves.
 
-    python scripts/ship_model.py runs/joint_small_cells materials_project \
+    python scripts/ship_model.py runs/joint24 materials_project \
         --card scripts/cards/materials_project.md --check runs/data/mp_val.parquet
 """
 

@@ -113,6 +113,7 @@ AUGMENTATIONS: Final[Mapping[str, str]] = {
 PRETRAINED: Final[Mapping[str, str]] = {
     "formation_energy_per_atom": "formation_energy",
     "band_gap": "materials_project",
+    "e_above_hull": "materials_project",
     "bulk_modulus_vrh": "materials_project",
     "shear_modulus_vrh": "materials_project",
     "magnetization": "materials_project",
