@@ -1,7 +1,8 @@
 """The predictors of the package on MP-20 val, as they are shipped, beside the best constant.
 
     python benchmarks/training_data.py
-    crystalcodec data filter runs/data/mp_train.parquet --max-sites 20 -o runs/data/mp_train_20.parquet
+    crystalcodec data filter runs/data/mp_train.parquet --max-sites 20 \\
+        -o runs/data/mp_train_20.parquet
     python benchmarks/shipped_predictors.py
 
 Each network alone (mean and standard deviation over the seeds) and their mean, which is what
