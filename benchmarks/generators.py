@@ -53,7 +53,8 @@ POTENTIAL = "chgnet-0.3.0"
 BASELINES = ("held-out", "random", "substituted")
 FAMILIES = ("validity", "novelty", "distribution")
 COLUMNS = ("lattices", "frac_coords", "numbers", "offsets")
-# What two tables must agree in for their rows to stand side by side.
+# What two tables must agree in for their rows to stand side by side. Of a hull the phases: energies
+# by one potential differ from machine to machine by rounding, and each row has the hash of its own.
 SAME = ("n", "seeds", "relax", "potential", "hull", "sampling_threads", "train", "held_out", "same")
 
 
@@ -240,7 +241,11 @@ def row(
     return {
         "name": name,
         **about,
-        "measured": {"date": record.today(), "machine": record.machine()},
+        "measured": {
+            "date": record.today(),
+            "machine": record.machine(),
+            "hull": getattr(protocol.hull, "content_hash", None),
+        },
         "cells": cells,
         "means": means(cells),
     }
@@ -261,6 +266,16 @@ def about_run(folder: Path) -> dict[str, Any]:
         "training_seconds": history.get("seconds"),
         "versions": run.record["versions"],
         "conditions": list(run.conditions.names),
+    }
+
+
+def phases(hull: Hull | None) -> dict[str, Any] | None:
+    """What a hull is made of, without its energies."""
+    if hull is None:
+        return None
+    return {
+        "n": len(hull),
+        "phases": digest({"ids": hull.ids.tolist(), "formulas": list(hull.formulas)}),
     }
 
 
@@ -330,7 +345,7 @@ def measure(
         "seeds": list(seeds),
         "relax": protocol.relax,
         "potential": POTENTIAL if protocol.relax else None,
-        "hull": getattr(protocol.hull, "content_hash", None),
+        "hull": phases(protocol.hull),
         "jobs": protocol.jobs,
         "sampling_threads": protocol.threads,
         "train": {"n": len(protocol.train), "content_hash": protocol.train.content_hash},
