@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument(
         "--check", type=Path, required=True, help="dataset to compare predictions on"
     )
+    parser.add_argument(
+        "--sizes", type=Path, help="result of benchmarks/training_sizes.py, for the card"
+    )
     parser.add_argument("--tolerance", type=float, default=0.02)
     arguments = parser.parse_args()
     folder = FOLDER / arguments.name
@@ -75,6 +78,9 @@ def main() -> None:
         data = Dataset.read(arguments.check)
         _compare(ensemble, shipped, data, arguments.tolerance)
         text = _card(arguments.card.read_text(encoding="utf-8"), ensemble, shipped, data)
+        text += _by_epoch(ensemble)
+        if arguments.sizes:
+            text += _by_size(arguments.sizes, ensemble)
         (made / "card.md").write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -153,6 +159,62 @@ def _card(text: str, ensemble: Ensemble, shipped: Ensemble, data: Dataset) -> st
         row = [target.column, target.unit, f"{parts[0]['n']:,}", *cells, f"{whole:.4g}"]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
+
+
+def _by_epoch(ensemble: Ensemble) -> str:
+    """The learning curve of the training: error on validation crystals by epochs."""
+    columns = [target.column for target in ensemble.targets if not target.is_class]
+    curves = []
+    for run in ensemble.members:
+        history = json.loads((run.folder / "history.json").read_text(encoding="utf-8"))
+        names = [f"validation_mae_{column}" for column in columns]
+        if len(ensemble.targets) == 1:
+            names = ["validation_mae"] * len(columns)
+        curves.append(
+            {
+                int(row["epoch"]): [row[name] for name in names]
+                for row in history
+                if all(name in row for name in names)
+            }
+        )
+    epochs = sorted(set.intersection(*(set(curve) for curve in curves)))
+    rows = [
+        [str(epoch), *(_spread([c[epoch][i] for c in curves]) for i in range(len(columns)))]
+        for epoch in epochs
+    ]
+    return _section(
+        "## Learning curve",
+        "MAE on validation crystals by epochs of training, one network.",
+        ["epoch", *columns],
+        rows,
+    )
+
+
+def _by_size(path: Path, ensemble: Ensemble) -> str:
+    """The learning curve of the data: error on validation crystals by training crystals."""
+    curve = json.loads(path.read_text(encoding="utf-8"))["curve"]
+    columns = [target.column for target in ensemble.targets if not target.is_class]
+    rows = []
+    for one in curve:
+        cells = []
+        for column in columns:
+            found = one["targets"][column]
+            spread = f" ± {found['deviation']:.2g}" if found["deviation"] is not None else ""
+            cells.append(f"{found['mae']:.4g}{spread} ({found['n_train']:,})")
+        rows.append(["all" if one["part"] == 1 else f"1/{one['part']}", *cells])
+    return _section(
+        "",
+        "The same trained on a random part of the data, for as many epochs: MAE (training crystals "
+        "with a label). One network, one seed for the parts, after all epochs.",
+        ["part", *columns],
+        rows,
+    )
+
+
+def _section(heading: str, text: str, columns: list[str], rows: list[list[str]]) -> str:
+    table = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    lines = ["", *([heading, ""] if heading else []), text, ""]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in table)]) + "\n"
 
 
 def _of(figures: dict[str, Any], column: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -44,6 +45,23 @@ def test_shipped_seeds_predict_with_their_intervals(ship, seeds, tmp_path, made_
     np.testing.assert_allclose(shipped.upper - shipped.lower, width, rtol=1e-2)
     assert "| energy | eV | 60 |" in (tmp_path / "pretrained" / "mine" / "card.md").read_text()
     assert [path.name for path in (tmp_path / "pretrained").iterdir()] == ["mine"]
+
+
+def test_the_card_has_learning_curves(ship, seeds, tmp_path, monkeypatch):
+    sizes = tmp_path / "sizes.json"
+    part = {"n_train": 1234, "mae": 0.5, "deviation": None, "n_seeds": 1}
+    whole = {"n_train": 5678, "mae": 0.25, "deviation": 0.01, "n_seeds": 2}
+    curve = [{"part": 8, "targets": {"energy": part}}, {"part": 1, "targets": {"energy": whole}}]
+    sizes.write_text(json.dumps({"curve": curve}))
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--sizes", str(sizes)])
+    ship.main()
+    card = (tmp_path / "pretrained" / "mine" / "card.md").read_text()
+    histories = [json.loads((seeds / f"seed-{i}" / "history.json").read_text()) for i in (0, 1)]
+    last = [history[-1] for history in histories]
+    found = [row["validation_mae"] for row in last]
+    row = f"| {last[0]['epoch']} | {np.mean(found):.4g} ± {np.std(found, ddof=1):.2g} |"
+    assert row in card.split("## Learning curve")[1]
+    assert "| 1/8 | 0.5 (1,234) |\n| all | 0.25 ± 0.01 (5,678) |" in card
 
 
 def test_what_loses_predictions_is_not_shipped(ship, tmp_path, monkeypatch):
