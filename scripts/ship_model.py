@@ -182,9 +182,16 @@ def _by_epoch(ensemble: Ensemble) -> str:
         [str(epoch), *(_spread([c[epoch][i] for c in curves]) for i in range(len(columns)))]
         for epoch in epochs
     ]
+    text = "MAE on validation crystals by epochs of training, one network."
+    if any(target.zero == "classifier" for target in ensemble.targets):
+        text += (
+            " A value is 0 here where its classifier gives another less than a probability of 0.5. "
+            "What is shipped, and the figures above, have a threshold that was chosen on the same "
+            "validation crystals after the last epoch."
+        )
     return _section(
         "## Learning curve",
-        "MAE on validation crystals by epochs of training, one network.",
+        text,
         ["epoch", *columns],
         rows,
     )
