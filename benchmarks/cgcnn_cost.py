@@ -16,7 +16,13 @@ is a quick look, printed and not recorded.
 
 from __future__ import annotations
 
-from record import SHARED_DATA, machine, record, today  # first: it sets the number of threads
+from record import (
+    SHARED_DATA,
+    machine,
+    record,
+    spread,
+    today,
+)  # first: it sets the number of threads
 
 # isort: split
 import argparse
@@ -26,7 +32,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -173,7 +178,10 @@ def comparison(peer: Row, mine: Row) -> Row:
 
 
 def over_seeds(runs: list[Row]) -> Row:
-    """Mean and standard deviation of the ratios and errors of the runs."""
+    """Mean and standard deviation of the ratios and errors of the runs.
+
+    A ratio is left out unless all runs have it: with a seed that does not get there it has no mean.
+    """
     found: dict[str, list[float]] = {}
     for run in runs:
         for of, figures in run["comparison"].items():
@@ -184,14 +192,7 @@ def over_seeds(runs: list[Row]) -> Row:
             for key in ("final_mae", "process_seconds"):
                 found.setdefault(f"{side}.{key}", []).append(run[side][key])
         found.setdefault("cgcnn.best_mae", []).append(run["cgcnn"]["best_mae"])
-    return {
-        key: {
-            "mean": statistics.mean(values),
-            "deviation": statistics.stdev(values) if len(values) > 1 else None,
-            "n_seeds": len(values),
-        }
-        for key, values in found.items()
-    }
+    return {key: spread(values) for key, values in found.items() if len(values) == len(runs)}
 
 
 def one_seed(arguments: argparse.Namespace, seed: int) -> Row:

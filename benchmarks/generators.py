@@ -279,17 +279,39 @@ def phases(hull: Hull | None) -> dict[str, Any] | None:
     }
 
 
+def terms(seeds: Sequence[int], protocol: Protocol) -> dict[str, Any]:
+    """What all rows of a table have in common."""
+    return {
+        "n": protocol.n,
+        "seeds": list(seeds),
+        "relax": protocol.relax,
+        "potential": POTENTIAL if protocol.relax else None,
+        "hull": phases(protocol.hull),
+        "jobs": protocol.jobs,
+        "sampling_threads": protocol.threads,
+        "train": {"n": len(protocol.train), "content_hash": protocol.train.content_hash},
+        "held_out": {"n": len(protocol.held_out), "content_hash": protocol.held_out.content_hash},
+        "same": dict(KINDS),
+    }
+
+
+def read_known(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """An earlier table; SystemExit where its terms are others."""
+    known: dict[str, Any] = json.loads(path.read_text())
+    if other := [key for key in SAME if plain(now[key]) != known.get(key)]:
+        raise SystemExit(
+            f"{path} was measured otherwise: "
+            + "; ".join(f"{key} {known.get(key)!r}, now {plain(now[key])!r}" for key in other)
+            + ". Measure with the same settings, or without --known."
+        )
+    return known
+
+
 def with_known(result: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The result with the rows of an earlier one that it does not have, those first.
 
-    Raises SystemExit where the two were not measured alike.
+    Raises SystemExit where a figure has another definition now.
     """
-    if other := [key for key in SAME if plain(result[key]) != known.get(key)]:
-        raise SystemExit(
-            "the known table was measured otherwise: "
-            + "; ".join(f"{key} {known.get(key)!r}, now {plain(result[key])!r}" for key in other)
-            + ". Measure with the same settings, or without --known."
-        )
     definitions = dict(known["definitions"])
     if other := [
         name
@@ -340,20 +362,7 @@ def measure(
     for one in (one for made in rows for one in made.get("cells", ())):
         for name, figure in one.get("figures", {}).items():
             definitions[name] = figure.pop("definition")
-    return {
-        "n": protocol.n,
-        "seeds": list(seeds),
-        "relax": protocol.relax,
-        "potential": POTENTIAL if protocol.relax else None,
-        "hull": phases(protocol.hull),
-        "jobs": protocol.jobs,
-        "sampling_threads": protocol.threads,
-        "train": {"n": len(protocol.train), "content_hash": protocol.train.content_hash},
-        "held_out": {"n": len(protocol.held_out), "content_hash": protocol.held_out.content_hash},
-        "same": dict(KINDS),
-        "definitions": definitions,
-        "rows": rows,
-    }
+    return {**terms(seeds, protocol), "definitions": definitions, "rows": rows}
 
 
 def _save_attempts(path: Path, attempts: Attempts) -> None:
@@ -406,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     runs = {name: Path(folder) for name, folder in _pairs(given.runs).items()}
     # Read before hours are spent, and before it is written over.
-    known = json.loads(given.known.read_text()) if given.known else None
+    known = read_known(given.known, terms(given.seeds, protocol)) if given.known else None
     result = measure(runs, given.seeds, protocol, baselines=not given.no_baselines)
     if known:
         result = with_known(result, known)

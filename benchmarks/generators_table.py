@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from record import spread
 
 BEGIN, END = "<!-- generators: begin -->", "<!-- generators: end -->"
 
@@ -62,14 +63,7 @@ def means(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for key, value in found.items():
             if value is not None and math.isfinite(value):
                 values.setdefault(key, []).append(float(value))
-    return {
-        key: {
-            "mean": statistics.mean(numbers),
-            "deviation": statistics.stdev(numbers) if len(numbers) > 1 else None,
-            "n_seeds": len(numbers),
-        }
-        for key, numbers in values.items()
-    }
+    return {key: spread(numbers) for key, numbers in values.items()}
 
 
 def _of_collapse(document: Mapping[str, Any]) -> dict[str, float | None]:

@@ -6,9 +6,10 @@ import json
 import os
 import platform
 import shlex
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,15 @@ def best_of(function: Callable[[], object], repeats: int = 5) -> float:
         function()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over seeds, their standard deviation where there are several, and how many they are."""
+    return {
+        "mean": statistics.mean(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "n_seeds": len(values),
+    }
 
 
 def today() -> str:

@@ -13,7 +13,7 @@ column is often 0, how well those crystals are told from the others.
 
 from __future__ import annotations
 
-from record import record  # first: it sets the number of threads
+from record import record, spread  # first: it sets the number of threads
 
 # isort: split
 import argparse
@@ -64,14 +64,7 @@ def of_column(
         "n": int(known.sum()),
         "n_train": int(np.isfinite(training).sum()),
         "shipped": errors(true, predicted),
-        "one_network": {
-            name: {
-                "mean": float(np.mean([one[name] for one in singles])),
-                "standard_deviation": float(np.std([one[name] for one in singles], ddof=1)),
-                "n_seeds": len(singles),
-            }
-            for name in singles[0]
-        },
+        "one_network": {name: spread([one[name] for one in singles]) for name in singles[0]},
         "intervals_hold": float(inside.mean()),
         "constant": {"value": constant, **errors(true, np.full(len(true), constant))},
     }

@@ -9,12 +9,11 @@ steps. One seed each; the seeds of the whole data are those of ``--whole``. Runs
 
 from __future__ import annotations
 
-from record import record  # first: it sets the number of threads
+from record import record, spread  # first: it sets the number of threads
 
 # isort: split
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,7 @@ def point(runs: list[Path], part: int) -> dict[str, Any]:
         found = [one["validation"]["targets"][target]["mae"] for one in metrics]
         figures[target] = {
             "n_train": metrics[0]["train"]["targets"][target]["n"],
-            "mae": statistics.mean(found),
-            "deviation": statistics.stdev(found) if len(found) > 1 else None,
-            "n_seeds": len(found),
+            "mae": spread(found),
         }
     return {"part": part, "targets": figures}
 

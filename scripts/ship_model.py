@@ -206,8 +206,9 @@ def _by_size(path: Path, ensemble: Ensemble) -> str:
         cells = []
         for column in columns:
             found = one["targets"][column]
-            spread = f" ± {found['deviation']:.2g}" if found["deviation"] is not None else ""
-            cells.append(f"{found['mae']:.4g}{spread} ({found['n_train']:,})")
+            mae = found["mae"]
+            spread = "" if mae["deviation"] is None else f" ± {mae['deviation']:.2g}"
+            cells.append(f"{mae['mean']:.4g}{spread} ({found['n_train']:,})")
         rows.append(["all" if one["part"] == 1 else f"1/{one['part']}", *cells])
     return _section(
         "",

@@ -119,18 +119,22 @@ def test_rows_of_an_earlier_table_are_taken_over(folder, benchmark_module):
 
     run = folder / "run"
     first = main([f"one={run}", f"two={run}"], "first.json")
+    first["rows"][1]["means"] = {}  # what is measured anew takes the place of what was known
+    (folder / "first.json").write_text(json.dumps(first))
     known = ("--known", str(folder / "first.json"), "--no-baselines")
     grown = main([f"two={run}", f"three={run}"], "grown.json", *known)
     assert [one["name"] for one in grown["rows"]] == [
         *("one", "two", "three", "held-out", "random", "substituted")
     ]
     assert grown["rows"][0] == first["rows"][0]
+    unique = [one["means"]["novelty.uniqueness"]["mean"] for one in grown["rows"][:3]]
+    assert unique == [pytest.approx(1 / 6)] * 3
     assert grown["rows"][3:] == first["rows"][2:]
     assert grown["definitions"] == first["definitions"]
     text = (folder / "grown.md").read_text()
     assert text.count("| `one` |") == 3  # quality, variety, cost
 
-    with pytest.raises(SystemExit, match=r"measured otherwise: n 6, now 5"):
+    with pytest.raises(SystemExit, match=r"first.json was measured otherwise: n 6, now 5"):
         main([f"three={run}"], "other.json", *known, "-n", "5")
     first["definitions"]["validity.validity"] = "another one"
     (folder / "first.json").write_text(json.dumps(first))

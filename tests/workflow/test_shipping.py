@@ -49,8 +49,8 @@ def test_shipped_seeds_predict_with_their_intervals(ship, seeds, tmp_path, made_
 
 def test_the_card_has_learning_curves(ship, seeds, tmp_path, monkeypatch):
     sizes = tmp_path / "sizes.json"
-    part = {"n_train": 1234, "mae": 0.5, "deviation": None, "n_seeds": 1}
-    whole = {"n_train": 5678, "mae": 0.25, "deviation": 0.01, "n_seeds": 2}
+    part = {"n_train": 1234, "mae": {"mean": 0.5, "deviation": None}}
+    whole = {"n_train": 5678, "mae": {"mean": 0.25, "deviation": 0.01}}
     curve = [{"part": 8, "targets": {"energy": part}}, {"part": 1, "targets": {"energy": whole}}]
     sizes.write_text(json.dumps({"curve": curve}))
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--sizes", str(sizes)])
