@@ -21,6 +21,7 @@ QUALITY = (
     ("decoded", "decoded", "share"),
     ("structural validity", "validity.structural_validity", "share"),
     ("compositional validity", "validity.composition_validity", "share"),
+    ("plausible distances", "validity.separation_validity", "share"),
     ("COV-R", "distribution.cov_recall", "share"),
     ("COV-P", "distribution.cov_precision", "share"),
     ("unique", "novelty.uniqueness", "share"),
@@ -32,6 +33,8 @@ STABILITY = (
     ("metastable", "stability.metastable", "share"),
     ("S.U.N.", "stability.sun", "share"),
     ("metastable, unique, novel", "stability.msun", "share"),
+    ("median above the hull, eV/atom", "stability.median_energy_above_hull", "energy"),
+    ("median displacement on relaxing, Å", "stability.median_rmsd_to_relaxed", "energy"),
 )
 VARIETY = (
     ("crystals compared", "n_compared", "count"),
@@ -187,6 +190,7 @@ def _number(value: Mapping[str, Any] | None, kind: str) -> str:
     scale, digits, unit = {
         "share": (100, 1, " %"),
         "ratio": (1, 2, ""),
+        "energy": (1, 3, ""),
         "count": (1, 0, ""),
         "seconds": (1, 1, ""),
     }[kind]

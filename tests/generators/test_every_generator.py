@@ -19,6 +19,7 @@ from crystalcodec.representations.density_cube import DensityCube
 from crystalcodec.representations.ircr import IRCR
 from crystalcodec.representations.slices import DensitySlices
 from crystalcodec.representations.unimat import UniMat
+from crystalcodec.representations.wyckoff_orbits import WyckoffOrbits
 from crystalcodec.workflow.loop import _move_towards
 
 TABLE = IRCR(max_sites=4, max_elements=2, tolerance=0.5)
@@ -26,6 +27,10 @@ GRIDS = {"latent_size": 4, "widths": (8, 16), "segmenter_widths": (8, 16)}
 DENSE = {"hidden": 16, "n_parents": 4}
 CASES = {
     "site_diffusion": (TABLE, {"width": 16, "messages": 8, "layers": 1, "composition_width": 16}),
+    "orbit_diffusion": (
+        WyckoffOrbits(max_orbits=4),
+        {"width": 16, "messages": 8, "layers": 1, "composition_width": 16, "letter_width": 16},
+    ),
     "site_codec": (TABLE, {**DENSE, "code": 8, "width": 16, "max_sites": 4}),
     "ircr_vae": (TABLE, {**DENSE, "code": 8, "channels": (8, 8, 8, 8)}),
     "wgan": (TABLE, {"hidden": 16, "physics": 1.0}),
@@ -131,9 +136,12 @@ def _of_each_row(draw):
     return drawn
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "site_diffusion"])
+# Their random numbers are in no rows: see their own tests.
+NOT_IN_ROWS = ("site_diffusion", "orbit_diffusion")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in NOT_IN_ROWS])
 def test_a_sample_does_not_see_the_others_of_its_batch(case, monkeypatch):
-    """For ``site_diffusion``, whose random numbers are in no rows, see its own tests."""
     generator, _ = _made(case, Crystals.concatenate([SALT, COPPER]))
     samples = []
     for n in (2, 5):

@@ -50,8 +50,8 @@ class Generator(nn.Module, ABC):
     name
         Name in the registry.
     own_conditions
-        Of ``formula`` and ``elements`` those that it can keep to without having been trained with
-        a condition of that name.
+        Of ``formula``, ``elements`` and ``space_group`` those that it can keep to without having
+        been trained with a condition of that name.
     """
 
     name: ClassVar[str]

@@ -438,6 +438,9 @@ class InvertibleRepresentation(Representation):
         the same site decoded from its arrays.
     keeps_site_order
         Whether the sites come back in their order.
+    keeps_cell
+        Whether the crystal comes back in its cell, and with its origin; if not, in another one of
+        the same crystal.
     """
 
     @property
@@ -446,6 +449,7 @@ class InvertibleRepresentation(Representation):
         """See above; a class variable where parameters do not change it."""
 
     keeps_site_order: ClassVar[bool] = True
+    keeps_cell: ClassVar[bool] = True
 
     @abstractmethod
     def _decode(self, arrays: Arrays) -> Decoded:

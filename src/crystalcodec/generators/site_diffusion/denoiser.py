@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Pairs", "SiteDenoiser", "all_pairs", "centred_on_zero"]
+__all__ = ["Pairs", "SiteDenoiser", "all_pairs", "centred_on_zero", "closing_lattices"]
 
 # High multiples, among them those of special positions, tell small shifts from none; each is
 # the product of its halves.
@@ -52,6 +52,23 @@ def centred_on_zero(values: Tensor, crystals: Tensor, counts: Tensor) -> Tensor:
     """(n_sites, 3) values less their mean over each crystal."""
     sums = values.new_zeros(len(counts), values.shape[1]).index_add(0, crystals, values)
     return values - (sums / counts[:, None]).index_select(0, crystals)
+
+
+def closing_lattices(cells: Tensor) -> Tensor:
+    """(n, 3, 3) Å, rows a, b, c, of cells (n, 6); of one that closes nowhere, what nearly does."""
+    cosines = torch.deg2rad(cells[:, 3:].clamp(5, 175)).cos()
+    alpha, beta, gamma = cosines.unbind(1)
+    sine = (1 - gamma.square()).sqrt()
+    across = (alpha - beta * gamma) / sine
+    height = (1 - beta.square() - across.square()).clamp(min=0.01).sqrt()
+    a, b, c = cells[:, :3].unbind(1)
+    zero = torch.zeros_like(a)
+    rows = [
+        torch.stack([a, zero, zero], dim=1),
+        torch.stack([b * gamma, b * sine, zero], dim=1),
+        torch.stack([c * beta, c * across, c * height], dim=1),
+    ]
+    return torch.stack(rows, dim=1)
 
 
 class SiteDenoiser(nn.Module):
@@ -132,6 +149,7 @@ class SiteDenoiser(nn.Module):
         level: Tensor,
         known: Tensor,
         lattices: Tensor,
+        marks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The noise in the coordinates, and the answer for the cells before preconditioning.
 
@@ -151,6 +169,8 @@ class SiteDenoiser(nn.Module):
             Space group and conditions, embedded.
         lattices : (n, 3, 3)
             Cell vectors of the noisy cells, Å.
+        marks : (n_sites, width)
+            What else is known of each site.
 
         Returns
         -------
@@ -170,6 +190,7 @@ class SiteDenoiser(nn.Module):
         # Sums over sites of about the same size in small and in large cells.
         share = counts.to(features.dtype).rsqrt()[pairs.crystals][:, None]
         sites = self.elements(numbers)
+        sites = sites if marks is None else sites + marks
         for layer in self.layers:
             sites = layer(sites, told, crystals, features, pairs, share)
         sites = self.norm(sites)

@@ -30,6 +30,7 @@ from crystalcodec.generators.site_diffusion.denoiser import (
     SiteDenoiser,
     all_pairs,
     centred_on_zero,
+    closing_lattices,
 )
 from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.generators.site_diffusion.tables import (
@@ -249,20 +250,7 @@ class SiteDiffusion(Generator):
 
     def _lattices(self, standard: Tensor, n_sites: Tensor) -> Tensor:
         """(n, 3, 3) Å; of a noisy cell that does not close, the nearest that nearly does."""
-        cells = self._cells(standard.clamp(-6, 6), n_sites)
-        cosines = torch.deg2rad(cells[:, 3:].clamp(5, 175)).cos()
-        alpha, beta, gamma = cosines.unbind(1)
-        sine = (1 - gamma.square()).sqrt()
-        across = (alpha - beta * gamma) / sine
-        height = (1 - beta.square() - across.square()).clamp(min=0.01).sqrt()
-        a, b, c = cells[:, :3].unbind(1)
-        zero = torch.zeros_like(a)
-        rows = [
-            torch.stack([a, zero, zero], dim=1),
-            torch.stack([b * gamma, b * sine, zero], dim=1),
-            torch.stack([c * beta, c * across, c * height], dim=1),
-        ]
-        return torch.stack(rows, dim=1)
+        return closing_lattices(self._cells(standard.clamp(-6, 6), n_sites))
 
     def check(self, wanted: Wanted) -> None:
         """Raise ConditionError for what it was not trained with, or what does not fit."""
