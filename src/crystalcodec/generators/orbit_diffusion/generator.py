@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.elements import ATOMIC_NUMBERS, SYMBOLS
 from crystalcodec.generators.base import Batch, Generator
 from crystalcodec.generators.conditions import (
     ConditionEmbedding,
-    ConditionError,
     Conditions,
     Wanted,
 )
@@ -28,8 +26,8 @@ from crystalcodec.generators.orbit_diffusion.tables import (
     unreadable,
     write_orbits,
 )
+from crystalcodec.generators.site_diffusion.checks import check_parameters, check_wanted
 from crystalcodec.generators.site_diffusion.composition import (
-    HEADS,
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
@@ -126,7 +124,7 @@ class OrbitDiffusion(Generator):
         sizes |= {"messages": messages, "layers": layers, "composition_layers": composition_layers}
         sizes |= {"letter_layers": letter_layers}
         heads = {"composition_width": composition_width, "letter_width": letter_width}
-        _check(sizes, heads, dropout, drop, level_mean, level_deviation)
+        check_parameters(sizes, heads, dropout, drop, level_mean, level_deviation)
         self.orbits = representation
         self.max_sites, self.max_elements = max_sites, max_elements
         self.edm = EDM(low=0.005, high=16.0, log_mean=level_mean, log_deviation=level_deviation)
@@ -314,18 +312,7 @@ class OrbitDiffusion(Generator):
     def check(self, wanted: Wanted) -> None:
         """Raise ConditionError for what it was not trained with, or what does not fit."""
         self.conditions.check(wanted, self.own_conditions)
-        counts = wanted.counts
-        elements = [*counts] or [ATOMIC_NUMBERS[symbol] for symbol in wanted.elements]
-        sites = sum(counts.values())
-        if sites > self.max_sites or len(elements) > self.max_elements:
-            raise ConditionError(
-                f"{wanted.formula or ','.join(wanted.elements)} needs {max(sites, len(elements))} "
-                f"sites and {len(elements)} elements: at most {self.max_sites} and "
-                f"{self.max_elements} fit"
-            )
-        unseen = [SYMBOLS[z] for z in elements if not self.compositions.seen[z]]
-        if unseen:
-            raise ConditionError(f"{', '.join(unseen)}: not in any training crystal")
+        check_wanted(self.compositions, wanted)
 
     def sample(  # type: ignore[override]
         self,
@@ -476,25 +463,3 @@ class _Frame:
         """(k, 3) the steps of the points of which those of the sites (n_sites_total, 3) come."""
         pulled = applied(self.pulls, moved)
         return moved.new_zeros(len(self.places), 3).index_add(0, self.orbits, pulled)
-
-
-def _check(
-    sizes: dict[str, Any],
-    widths: dict[str, Any],
-    dropout: float,
-    drop: float,
-    mean: float,
-    deviation: float,
-) -> None:
-    """Raise ModelError for parameters that make no sense."""
-    for name, value in (sizes | widths).items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
-    for name, value in widths.items():
-        if value % HEADS:
-            raise ModelError(f"{name} is {value}, wanted a multiple of {HEADS}")
-    if not (0 <= dropout < 1 and 0 <= drop <= 1 and math.isfinite(mean) and 0 < deviation < 10):
-        raise ModelError(
-            f"dropout {dropout}, drop {drop}, level_mean {mean}, level_deviation {deviation}: "
-            "wanted from 0 to below 1, from 0 to 1, a number, above 0 and below 10"
-        )

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.elements import ATOMIC_NUMBERS, SYMBOLS
 from crystalcodec.generators.base import Batch, Generator
 from crystalcodec.generators.conditions import (
     ConditionEmbedding,
-    ConditionError,
     Conditions,
     Wanted,
 )
 from crystalcodec.generators.edm import EDM, Denoiser, guided, run_sampler
+from crystalcodec.generators.site_diffusion.checks import check_parameters, check_wanted
 from crystalcodec.generators.site_diffusion.composition import (
-    HEADS,
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
@@ -114,8 +111,9 @@ class SiteDiffusion(Generator):
         super().__init__(representation, conditions)
         assert isinstance(representation, IRCR)
         sizes = {"width": width, "messages": messages, "layers": layers}
-        sizes |= {"composition_width": composition_width, "composition_layers": composition_layers}
-        _check(sizes, dropout, drop, level_mean, level_deviation)
+        sizes |= {"composition_layers": composition_layers}
+        heads = {"composition_width": composition_width}
+        check_parameters(sizes, heads, dropout, drop, level_mean, level_deviation)
         groups = [entry for entry in conditions.entries if entry.kind == "space_group"]
         self.group_key = groups[0].key if groups else None
         others = Conditions(tuple(e for e in conditions.entries if e.kind != "space_group"))
@@ -255,18 +253,7 @@ class SiteDiffusion(Generator):
     def check(self, wanted: Wanted) -> None:
         """Raise ConditionError for what it was not trained with, or what does not fit."""
         self.conditions.check(wanted, self.own_conditions)
-        counts = wanted.counts
-        elements = [*counts] or [ATOMIC_NUMBERS[symbol] for symbol in wanted.elements]
-        sites = sum(counts.values())
-        if sites > self.table.max_sites or len(elements) > self.table.max_elements:
-            raise ConditionError(
-                f"{wanted.formula or ','.join(wanted.elements)} needs {max(sites, len(elements))} "
-                f"sites and {len(elements)} elements: at most {self.table.max_sites} and "
-                f"{self.table.max_elements} fit"
-            )
-        unseen = [SYMBOLS[z] for z in elements if not self.compositions.seen[z]]
-        if unseen:
-            raise ConditionError(f"{', '.join(unseen)}: not in any training crystal")
+        check_wanted(self.compositions, wanted)
 
     def sample(  # type: ignore[override]
         self,
@@ -340,21 +327,3 @@ class SiteDiffusion(Generator):
         coords = x[:size].view(-1, 3) / _UNIT
         cells = self._cells(x[size:].view(n, 6), n_sites)
         return write_sites(self.table, SiteTable(numbers, coords, crystals, cells))
-
-
-def _check(
-    sizes: Mapping[str, Any], dropout: float, drop: float, mean: float, deviation: float
-) -> None:
-    """Raise ModelError for parameters that make no sense."""
-    for name, value in sizes.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"{name} is {value!r}, wanted a whole number of at least 1")
-    if sizes["composition_width"] % HEADS:
-        raise ModelError(
-            f"composition_width is {sizes['composition_width']}, wanted a multiple of {HEADS}"
-        )
-    if not (0 <= dropout < 1 and 0 <= drop <= 1 and math.isfinite(mean) and 0 < deviation < 10):
-        raise ModelError(
-            f"dropout {dropout}, drop {drop}, level_mean {mean}, level_deviation {deviation}: "
-            "wanted from 0 to below 1, from 0 to 1, a number, above 0 and below 10"
-        )
