@@ -370,6 +370,23 @@ def test_a_crystal_does_not_see_the_others_of_its_batch(two_crystals):
     assert (told[1][0][~own] - told[0][0][~own]).abs().max() > 1e-4
 
 
+def test_in_training_cells_stay_what_their_groups_allow(two_crystals, monkeypatch):
+    generator, arrays = _generator(two_crystals)
+    seen = []
+    denoised = generator._denoised
+
+    def watched(frame, numbers, sites, cells, *rest):
+        seen.append(cells)
+        return denoised(frame, numbers, sites, cells, *rest)
+
+    monkeypatch.setattr(generator, "_denoised", watched)
+    generator(arrays)
+    (cells,) = seen
+    torch.testing.assert_close(cells[:, 0], cells[:, 1])  # tetragonal, and hexagonal
+    assert (cells[:, 3:] == 0).all()
+    assert (cells[:, 0] != cells[:, 2]).all()
+
+
 def test_larger_cells_are_refused(two_crystals):
     with pytest.raises(ModelError, match=r"6 sites in its primitive cell, wanted at most 4"):
         _generator(two_crystals, max_sites=4)

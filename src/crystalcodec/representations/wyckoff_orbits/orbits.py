@@ -54,8 +54,8 @@ class Orbits:
 def find_orbits(crystals: Crystals, symprec: float) -> Iterator[Orbits | str]:
     """The orbits of each crystal, or in words why there are none.
 
-    Of all choices of origin and axes that leave group and metric as they are the one is taken
-    whose letters, and then coordinates, come first.
+    Of all choices of origin and axes that leave group and metric as they are one is taken whose
+    letters come first. moyopy tells those that change letters, not all with the same ones.
     """
     positions = wyckoff_positions()
     for found in moyo_datasets(crystals, symprec):
