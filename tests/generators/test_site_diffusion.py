@@ -143,6 +143,18 @@ def test_probabilities_of_all_compositions_sum_to_one():
 
 
 @torch.no_grad()
+def test_a_composition_is_as_probable_alone_as_among_others():
+    """Those of few elements are worked out apart from the others."""
+    model = _small_model()
+    every = _all_compositions(17)
+    told = Told(torch.randn(len(every), 16))
+    alone = [
+        model.log_likelihoods(every[row], told[row]) for row in torch.arange(len(every)).split(1)
+    ]
+    torch.testing.assert_close(model.log_likelihoods(every, told), torch.cat(alone))
+
+
+@torch.no_grad()
 def test_guidance_of_compositions():
     model = _small_model()
     every = _all_compositions(17)

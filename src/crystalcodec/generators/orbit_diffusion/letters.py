@@ -16,6 +16,7 @@ from crystalcodec.generators.site_diffusion.composition import (
     N_SPACE_GROUPS,
     Compositions,
 )
+from crystalcodec.models.dropout import Dropout
 
 __all__ = ["LetterModel", "OrbitLists"]
 
@@ -88,7 +89,7 @@ class LetterModel(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.max_orbits = max_orbits
+        self.max_orbits, self.max_elements = max_orbits, max_elements
         n_positions = len(tables.n_sites)
         self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
         self.elements = nn.Embedding(MAX_ATOMIC_NUMBER + 1, width)
@@ -102,6 +103,7 @@ class LetterModel(nn.Module):
         block = nn.TransformerEncoderLayer(
             width, HEADS, 4 * width, dropout, "gelu", batch_first=True, norm_first=True
         )
+        block.dropout = block.dropout1 = block.dropout2 = Dropout(dropout)
         self.body = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
@@ -131,12 +133,15 @@ class LetterModel(nn.Module):
         """
         n_orbits = (lists.letters > 0).sum(1)
         result = torch.zeros(len(made), device=known.device)
+        vectors = self.vectors(tables)
         # Most crystals have few orbits: those of about as many together, so that little is padding.
-        for rows in n_orbits.argsort().chunk(_PARTS):
-            most = int(n_orbits[rows].max()) if len(rows) else 0
+        for rows in _halves(n_orbits.argsort(), _PARTS):
+            most = int(n_orbits[rows].max())
             own = OrbitLists(lists.slots[rows, :most], lists.letters[rows, :most])
-            steps = _Steps.of(tables, made[rows], own)
-            logits = self._logits(tables, made[rows], steps, known[rows]).log_softmax(dim=2)
+            some = made[rows]
+            some = some.cut(int((some.counts > 0).sum(1).max()))
+            steps = _Steps.of(tables, some, own)
+            logits = self._logits(tables, vectors, some, steps, known[rows]).log_softmax(dim=2)
             each = logits.gather(2, (own.letters - 1).clamp(min=0)[..., None])[..., 0]
             total = torch.where(own.letters > 0, each, 0.0).sum(1)
             result = result.index_copy(0, rows, total)
@@ -147,6 +152,7 @@ class LetterModel(nn.Module):
     ) -> tuple[OrbitLists, Tensor]:
         """Random letters, and which crystals (n,) could be given letters for all of their sites."""
         n, device = len(made), known.device
+        vectors = self.vectors(tables)
         lists = torch.zeros(2, n, self.max_orbits, dtype=torch.long, device=device)
         totals = made.counts.cumsum(1)
         taken = torch.zeros(n, dtype=torch.long, device=device)
@@ -157,7 +163,7 @@ class LetterModel(nn.Module):
                 break
             lists[0, :, step] = (totals <= taken[:, None]).sum(1).clamp(max=totals.shape[1] - 1)
             steps = _Steps.of(tables, made, OrbitLists(lists[0], lists[1])).until(step + 1)
-            logits = self._logits(tables, made, steps, known)[:, -1]
+            logits = self._logits(tables, vectors, made, steps, known)[:, -1]
             sound = sound & ~(going & (logits.amax(1) <= _NONE / 2))
             going = going & sound
             drawn = torch.multinomial(logits.softmax(1).cpu(), 1, generator=random)[:, 0].to(device)
@@ -169,10 +175,14 @@ class LetterModel(nn.Module):
         return OrbitLists(lists[0], lists[1]), sound & (taken == made.n_sites)
 
     def _logits(
-        self, tables: PositionTables, made: Compositions, steps: _Steps, known: Tensor
+        self,
+        tables: PositionTables,
+        vectors: Tensor,
+        made: Compositions,
+        steps: _Steps,
+        known: Tensor,
     ) -> Tensor:
         """(n, k, 27) of the letters at each step."""
-        vectors = self.vectors(tables)
         whole = (self.groups(made.space_groups) + known)[:, None]
         n_elements, k = made.elements.shape[1], steps.slots.shape[1]
         before = self.elements(made.elements) + self.amounts(made.counts)
@@ -181,7 +191,8 @@ class LetterModel(nn.Module):
             + self.elements(made.elements.gather(1, steps.slots))
             + self.left(steps.left)
         )
-        tokens = torch.cat([before, orbits], dim=1) + whole + self.places[: n_elements + k]
+        places = torch.cat([self.places[:n_elements], self.places[self.max_elements :][:k]])
+        tokens = torch.cat([before, orbits], dim=1) + whole + places
         length = n_elements + k
         mask = torch.ones(length, length, dtype=torch.bool, device=known.device).triu(1)
         mask[:n_elements, :n_elements] = False
@@ -195,6 +206,16 @@ class LetterModel(nn.Module):
         query = self.query(hidden[:, n_elements:]) / vectors.shape[1] ** 0.5
         logits = query @ vectors[places].transpose(1, 2) + self.bias(places)[:, None, :, 0]
         return torch.where(steps.allowed, logits.float(), _NONE)
+
+
+def _halves(rows: Tensor, n: int) -> list[Tensor]:
+    """The first half of rows, half of what is left, and so on: at most n parts, none of 0 rows."""
+    parts: list[Tensor] = []
+    while len(parts) < n - 1 and len(rows) > 1:
+        half = len(rows) // 2
+        parts.append(rows[:half])
+        rows = rows[half:]
+    return [*parts, rows] if len(rows) else parts
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystalcodec.elements import ELECTRONEGATIVITIES, MAX_ATOMIC_NUMBER
+from crystalcodec.models.dropout import Dropout
 
 __all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "Told", "element_ranks"]
 
 N_SPACE_GROUPS: Final = 230
 HEADS: Final = 4
 _NONE: Final = -1e9
+_PARTS: Final = 2
 
 
 def element_ranks() -> Tensor:
@@ -57,6 +59,10 @@ class Compositions:
 
     def __len__(self) -> int:
         return len(self.n_sites)
+
+    def cut(self, k: int) -> Compositions:
+        """The same with the first k elements alone."""
+        return replace(self, elements=self.elements[:, :k], counts=self.counts[:, :k])
 
     @classmethod
     def of_sites(
@@ -109,6 +115,10 @@ class Told:
 
     def __len__(self) -> int:
         return len(self.condition)
+
+    def __getitem__(self, rows: Tensor) -> Told:
+        blank = None if self.blank is None else self.blank[rows]
+        return Told(self.condition[rows], blank, self.guidance)
 
     @property
     def each(self) -> tuple[Tensor, ...]:
@@ -167,6 +177,7 @@ class CompositionModel(nn.Module):
         block = nn.TransformerEncoderLayer(
             width, heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True
         )
+        block.dropout = block.dropout1 = block.dropout2 = Dropout(dropout)
         self.body = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.start = nn.Parameter(torch.randn(width) * 0.5)
@@ -194,22 +205,34 @@ class CompositionModel(nn.Module):
         total = self.total_logits(made.space_groups, told).log_softmax(dim=1)
         likelihood = group.gather(1, made.space_groups[:, None])[:, 0]
         likelihood = likelihood + total.gather(1, made.n_sites[:, None])[:, 0]
-        hidden = [rows[:, :-1] for rows in self._hidden(made, told)]
+        # Most crystals have few elements: these and the others apart, so that little is padding.
+        n_elements = (made.counts > 0).sum(1)
+        of_elements = torch.zeros_like(likelihood)
+        for rows in n_elements.argsort().chunk(_PARTS):
+            most = int(n_elements[rows].max()) if len(rows) else 0
+            if most:
+                each = self._each_element(made[rows].cut(most), told[rows], temperature)
+                of_elements = of_elements.index_copy(0, rows, each)
+        return likelihood + of_elements
+
+    def _each_element(self, made: Compositions, told: Told, temperature: float) -> Tensor:
+        """(n,) logarithm of the probability of the elements and their amounts."""
         before = made.counts.cumsum(1) - made.counts
         left = made.n_sites[:, None] - before
         previous = functional.pad(self.ranks[made.elements], (1, 0))[:, :-1]
-        last = torch.arange(self.max_elements, device=left.device) == self.max_elements - 1
+        step = torch.arange(made.elements.shape[1], device=left.device)
+        last = step == self.max_elements - 1
+        # Nothing follows the last one.
+        hidden = self._hidden(made.cut(len(step) - 1), told)
         chosen = told.mixed([self._element_logits(rows, previous) for rows in hidden])
         chosen = (chosen / temperature).log_softmax(dim=2)
         amounts = told.mixed(
             [self._amount_logits(rows, made.elements, left, last) for rows in hidden]
         )
         amounts = (amounts / temperature).log_softmax(dim=2)
-        there = made.counts > 0
         each = chosen.gather(2, made.elements[..., None])[..., 0]
         each = each + amounts.gather(2, made.counts[..., None])[..., 0]
-        result: Tensor = likelihood + torch.where(there, each, 0.0).sum(1)
-        return result
+        return torch.where(made.counts > 0, each, 0.0).sum(1)
 
     def group_logits(self, told: Told) -> Tensor:
         """(n, 231) of the space groups."""
@@ -231,7 +254,8 @@ class CompositionModel(nn.Module):
         hidden = []
         for known in told.each:
             first = known + total
-            tokens = torch.cat([first[:, None], rest + first[:, None]], dim=1) + self.places
+            tokens = torch.cat([first[:, None], rest + first[:, None]], dim=1)
+            tokens = tokens + self.places[:length]
             hidden.append(self.norm(self.body(tokens, mask=mask)))
         return hidden
 
@@ -295,7 +319,7 @@ class CompositionModel(nn.Module):
         for step in range(self.max_elements):
             made = Compositions(space_groups, n_sites, elements, counts)
             left = n_sites - counts.sum(1)
-            hidden = [rows[:, step : step + 1] for rows in self._hidden(made, told)]
+            hidden = [rows[:, step:] for rows in self._hidden(made.cut(step), told)]
             previous = self.ranks[elements[:, step - 1]] if step else torch.zeros_like(left)
             logits = told.mixed([self._element_logits(rows, previous[:, None]) for rows in hidden])
             logits = logits[:, 0]
