@@ -6,10 +6,11 @@
 
 Of each run n samples are drawn for each seed, decoded as they are and judged against MP-20: every
 attempt counts. The first ``--relax`` attempts are also relaxed with CHGNet and set above its hull.
+What was trained several times is given as ``NAME=FOLDER,FOLDER``, a training for each seed.
 Held-out, random and substituted crystals, which no generator made, are judged in the same way. What
 is done is kept in ``--cache``, a folder a row and seed: the same command goes on after a stop. With
 ``--known`` rows of an earlier table that are not measured now are taken over, if its protocol is
-the same: a table can grow run by run, and on several machines.
+the same, with the seeds that they have: a table can grow run by run, and on several machines.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ FAMILIES = ("validity", "novelty", "distribution")
 COLUMNS = ("lattices", "frac_coords", "numbers", "offsets")
 # What two tables must agree in for their rows to stand side by side. Of a hull the phases: energies
 # by one potential differ from machine to machine by rounding, and each row has the hash of its own.
-SAME = ("n", "seeds", "relax", "potential", "hull", "sampling_threads", "train", "held_out", "same")
+SAME = ("n", "relax", "potential", "hull", "sampling_threads", "train", "held_out", "same")
 
 
 @dataclass(frozen=True)
@@ -251,21 +252,30 @@ def row(
     }
 
 
-def about_run(folder: Path) -> dict[str, Any]:
-    """What the record of a run tells of its model and its training."""
-    run = open_generator(folder)
-    history = run.record.get("history", {})
+def about_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """What the records of trainings tell of their model, and how long one of them took."""
+    runs = [open_generator(folder) for folder in folders]
+    records = [run.record for run in runs]
+    for key in ("model", "representation"):
+        if any(one[key] != records[0][key] for one in records):
+            raise ValueError(
+                f"{', '.join(map(str, folders))} differ in their {key}: trainings of one row are "
+                "to differ in nothing but their seed"
+            )
+    histories = [one.get("history", {}) for one in records]
+    seconds = [one["seconds"] for one in histories if "seconds" in one]
     return {
-        "folder": str(folder),
-        "generator": run.record["model"]["name"],
-        "representation": run.record["representation"]["name"],
-        "model": run.record["model"],
-        "n_parameters": run.record["n_parameters"],
-        "n_train": run.record["data"]["train"]["n_used"],
-        "epochs": history.get("epoch"),
-        "training_seconds": history.get("seconds"),
-        "versions": run.record["versions"],
-        "conditions": list(run.conditions.names),
+        "folder": ", ".join(map(str, folders)),
+        "trainings": len(folders),
+        "generator": records[0]["model"]["name"],
+        "representation": records[0]["representation"]["name"],
+        "model": records[0]["model"],
+        "n_parameters": records[0]["n_parameters"],
+        "n_train": records[0]["data"]["train"]["n_used"],
+        "epochs": histories[0].get("epoch"),
+        "training_seconds": sum(seconds) / len(seconds) if seconds else None,
+        "versions": records[0]["versions"],
+        "conditions": list(runs[0].conditions.names),
     }
 
 
@@ -334,25 +344,29 @@ def with_known(result: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
 
 
 def measure(
-    runs: Mapping[str, Path], seeds: Sequence[int], protocol: Protocol, baselines: bool = True
+    runs: Mapping[str, Sequence[Path]],
+    seeds: Sequence[int],
+    protocol: Protocol,
+    baselines: bool = True,
 ) -> dict[str, Any]:
     """All rows; a run that cannot be opened or sampled is a row with the reason."""
     rows = []
-    for name, folder in runs.items():
-        print(f"{name}: {folder}", flush=True)
+    for name, folders in runs.items():
+        told = ", ".join(map(str, folders))
+        print(f"{name}: {told}", flush=True)
         try:
-            about = about_run(folder)
+            folder_of = _folders_of_seeds(folders, seeds)
             rows.append(
                 row(
                     name,
-                    lambda seed, name=name, folder=folder: sampled(name, folder, seed, protocol),
+                    lambda seed, name=name, of=folder_of: sampled(name, of[seed], seed, protocol),
                     seeds,
                     protocol,
-                    about,
+                    about_runs(folders),
                 )
             )
         except (ValueError, RuntimeError, OSError) as error:
-            rows.append({"name": name, "folder": str(folder), "error": str(error), "means": {}})
+            rows.append({"name": name, "folder": told, "error": str(error), "means": {}})
     for name in BASELINES if baselines else ():
         print(name, flush=True)
         rows.append(
@@ -363,6 +377,17 @@ def measure(
         for name, figure in one.get("figures", {}).items():
             definitions[name] = figure.pop("definition")
     return {**terms(seeds, protocol), "definitions": definitions, "rows": rows}
+
+
+def _folders_of_seeds(folders: Sequence[Path], seeds: Sequence[int]) -> dict[int, Path]:
+    if len(folders) == 1:
+        return dict.fromkeys(seeds, folders[0])
+    if len(folders) != len(seeds):
+        raise ValueError(
+            f"{len(folders)} trainings and {len(seeds)} seeds of samples: wanted as many seeds, or "
+            "one training"
+        )
+    return dict(zip(seeds, folders, strict=True))
 
 
 def _save_attempts(path: Path, attempts: Attempts) -> None:
@@ -386,7 +411,7 @@ def _load_attempts(path: Path) -> Attempts | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER[,FOLDER]")
     parser.add_argument("-n", type=int, default=1000, help="samples of each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--relax", type=int, default=0, help="attempts that are relaxed")
@@ -413,7 +438,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=given.threads,
         settings={name: json.loads(text) for name, text in _pairs(given.settings).items()},
     )
-    runs = {name: Path(folder) for name, folder in _pairs(given.runs).items()}
+    runs = {
+        name: [Path(folder) for folder in folders.split(",")]
+        for name, folders in _pairs(given.runs).items()
+    }
     # Read before hours are spent, and before it is written over.
     known = read_known(given.known, terms(given.seeds, protocol)) if given.known else None
     result = measure(runs, given.seeds, protocol, baselines=not given.no_baselines)

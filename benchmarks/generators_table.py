@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,12 @@ def tables(result: Mapping[str, Any]) -> str:
     """All tables, with what they were made with."""
     rows = result["rows"]
     judged = [one for one in rows if "error" not in one]
-    seeds = ", ".join(map(str, result["seeds"]))
     parts = [
-        f"{result['n']:,} samples a seed (seeds {seeds}), against the {result['train']['n']:,} "
-        f"training and {result['held_out']['n']:,} validation crystals of MP-20. Shares of all "
-        "attempts; ± is the standard deviation over the seeds.",
-        _table(judged, QUALITY),
+        f"{result['n']:,} samples a seed, against the {result['train']['n']:,} training and "
+        f"{result['held_out']['n']:,} validation crystals of MP-20. Shares of all attempts; ± is "
+        "the standard deviation over the seeds, each of them a training of its own where there are "
+        "several trainings.",
+        _table(judged, QUALITY, ("trainings", "seeds"), _repeats),
     ]
     if result["relax"]:
         parts += [
@@ -128,12 +128,27 @@ def write_between(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, str]]) -> str:
+def _repeats(row: Mapping[str, Any]) -> list[str]:
+    """How often a row was trained, and the seeds of its samples."""
+    trainings = row.get("trainings", 1 if "folder" in row else "–")
+    return [str(trainings), ", ".join(str(cell["seed"]) for cell in row["cells"])]
+
+
+def _table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[tuple[str, str, str]],
+    first: Sequence[str] = (),
+    told: Callable[[Mapping[str, Any]], list[str]] = lambda row: [],
+) -> str:
     lines = [
-        ["", *(heading for heading, _, _ in columns)],
-        ["---"] * (1 + len(columns)),
+        ["", *first, *(heading for heading, _, _ in columns)],
+        ["---"] * (1 + len(first) + len(columns)),
         *(
-            [_name(one), *(_number(one["means"].get(key), kind) for _, key, kind in columns)]
+            [
+                _name(one),
+                *told(one),
+                *(_number(one["means"].get(key), kind) for _, key, kind in columns),
+            ]
             for one in rows
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -92,9 +93,9 @@ def test_a_generator_that_always_makes_the_same(folder, benchmark_module, monkey
         assert one["means"]["novelty.novelty"]["mean"] > 0
     assert "over all attempts" in result["definitions"]["novelty.novelty"].lower()
     text = page.read_text()
-    assert text.startswith("before\n<!-- generators: begin -->\n12 samples a seed (seeds 0, 1)")
+    assert text.startswith("before\n<!-- generators: begin -->\n12 samples a seed, against")
     assert text.endswith("<!-- generators: end -->\nafter\n")
-    assert "| `same` | 100.0 ± 0.0 %" in text
+    assert "| `same` | 1 | 0, 1 | 100.0 ± 0.0 %" in text
     assert "- `none`:" in text
     assert "old table" not in text
 
@@ -141,6 +142,44 @@ def test_rows_of_an_earlier_table_are_taken_over(folder, benchmark_module):
     with pytest.raises(SystemExit, match=r"other definitions of validity\.validity"):
         main([f"three={run}"], "other.json", *known)
     assert not (folder / "other.json").exists()
+
+
+def test_a_row_of_several_trainings(folder, benchmark_module):
+    """Each seed samples its own; rows of other seeds may stand beside it."""
+    for name in ("again", "other"):
+        shutil.copytree(folder / "run", folder / name)
+    record = json.loads((folder / "again" / "run.json").read_text())
+    record["history"]["seconds"] += 8.0
+    (folder / "again" / "run.json").write_text(json.dumps(record))
+    record["representation"]["tolerance"] = 0.25
+    (folder / "other" / "run.json").write_text(json.dumps(record))
+
+    def main(out, *more):
+        benchmark_module.main(
+            [
+                *("-n", "6", "--mp20", str(folder), "--threads", "1", "--no-baselines"),
+                *("--cache", str(folder / "cache"), "-o", str(folder / out), *more),
+            ]
+        )
+        return json.loads((folder / out).read_text())["rows"]
+
+    run, again, other = (folder / name for name in ("run", "again", "other"))
+    main("one.json", "--runs", f"one={run}")
+    known = ("--known", str(folder / "one.json"), "--seeds", "1", "2")
+    one, two, unlike, few = main(
+        "more.json",
+        *known,
+        *("--runs", f"two={run},{again}", f"unlike={run},{other}", f"few={run},{again},{run}"),
+    )
+    assert [cell["seed"] for cell in one["cells"]] == [0]
+    assert [cell["seed"] for cell in two["cells"]] == [1, 2]
+    assert (one["trainings"], two["trainings"]) == (1, 2)
+    assert two["training_seconds"] == pytest.approx(one["training_seconds"] + 4)
+    assert "differ in their representation" in unlike["error"]
+    assert "3 trainings and 2 seeds" in few["error"]
+    text = (folder / "more.md").read_text()
+    assert "| `one` | 1 | 0 | 100.0 % |" in text
+    assert "| `two` | 2 | 1, 2 | 100.0 ± 0.0 % |" in text
 
 
 def test_failures_count_in_what_is_relaxed(benchmark_module):
