@@ -73,7 +73,7 @@ class Protocol:
     relax: int = 0
     hull: Any = None
     jobs: int = 1
-    threads: int = 2
+    threads: int = 1
     batch_size: int = 250
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -99,6 +99,7 @@ def sampled(name: str, folder: Path, seed: int, protocol: Protocol) -> Drawn:
         "seed": seed,
         "settings": settings,
         "batch_size": protocol.batch_size,
+        "threads": protocol.threads,
     }
     path = protocol.cache / name / f"samples-{seed}-{digest(identity)}.json"
     about, attempts = read_document(path), _load_attempts(path.with_suffix(".npz"))
@@ -416,7 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--relax", type=int, default=0, help="attempts that are relaxed")
     parser.add_argument("--jobs", type=int, default=1, help="processes that judge")
-    parser.add_argument("--threads", type=int, default=2, help="threads that sample")
+    parser.add_argument("--threads", type=int, default=1, help="threads that sample")
     parser.add_argument("--mp20", type=Path, default=Path("runs/mp20"))
     parser.add_argument("--hull", type=Path, help="default: chgnet.hull.parquet beside the data")
     parser.add_argument("--cache", type=Path, default=Path("runs/generators"))

@@ -108,7 +108,7 @@ def tables(result: Mapping[str, Any]) -> str:
     parts += [
         "Variety, 1 being that of as many real crystals:",
         _table(judged, VARIETY),
-        f"Cost; sampled with {result['sampling_threads']} threads:",
+        f"Cost; threads that sampled: {result['sampling_threads']}.",
         _costs([one for one in judged if "folder" in one]),
         "Attempts that gave no crystal, of all seeds, by reason:",
         _failures(judged),

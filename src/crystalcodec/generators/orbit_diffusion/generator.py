@@ -40,6 +40,7 @@ from crystalcodec.generators.site_diffusion.denoiser import (
     closing_lattices,
 )
 from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
+from crystalcodec.generators.site_diffusion.elements import tell_traits
 from crystalcodec.models.base import ModelError
 from crystalcodec.representations.base import Representation
 from crystalcodec.representations.wyckoff_orbits import WyckoffOrbits
@@ -130,7 +131,12 @@ class OrbitDiffusion(Generator):
         self.edm = EDM(low=0.005, high=16.0, log_mean=level_mean, log_deviation=level_deviation)
         self.tables = PositionTables(max_sites)
         self.compositions = CompositionModel(
-            max_sites, max_elements, composition_width, composition_layers, dropout=dropout
+            max_sites,
+            max_elements,
+            composition_width,
+            composition_layers,
+            dropout=dropout,
+            traits=True,
         )
         self.letters = LetterModel(
             self.tables,
@@ -141,7 +147,7 @@ class OrbitDiffusion(Generator):
             letter_layers,
             dropout,
         )
-        self.denoiser = SiteDenoiser(width, messages, layers, images=images)
+        self.denoiser = SiteDenoiser(width, messages, layers, images=images, traits=True)
         self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
         self.positions = nn.Embedding(len(self.tables.n_sites), width)
         self.symmetries = nn.Embedding(self.tables.n_symmetries, width)
@@ -159,7 +165,7 @@ class OrbitDiffusion(Generator):
         return unreadable(representation)
 
     def prepare(self, crystals: Crystals, arrays: Batch) -> None:
-        """Mean and spread of the cells of each crystal system, and which elements there are."""
+        """Mean and spread of the cells of each system; traits of elements, and which are there."""
         table = read_orbits(arrays)
         n_sites = self._n_sites(table)
         logs = self._cell_logs(table.cells, n_sites, table.groups)
@@ -174,6 +180,7 @@ class OrbitDiffusion(Generator):
         seen = torch.zeros_like(self.compositions.seen)
         seen[torch.from_numpy(crystals.numbers.astype("int64"))] = True
         self.compositions.seen.copy_(seen)
+        tell_traits(self)
 
     def _n_sites(self, table: OrbitRows) -> Tensor:
         """(n,) sites of the primitive cells."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crystalcodec.elements import MAX_ATOMIC_NUMBER
 from crystalcodec.generators.orbit_diffusion.tables import N_LETTERS, PositionTables
 from crystalcodec.generators.site_diffusion.composition import (
     HEADS,
     N_SPACE_GROUPS,
     Compositions,
 )
+from crystalcodec.generators.site_diffusion.elements import ElementEmbedding
 from crystalcodec.models.dropout import Dropout
 
 __all__ = ["LetterModel", "OrbitLists"]
@@ -92,7 +92,7 @@ class LetterModel(nn.Module):
         self.max_orbits, self.max_elements = max_orbits, max_elements
         n_positions = len(tables.n_sites)
         self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
-        self.elements = nn.Embedding(MAX_ATOMIC_NUMBER + 1, width)
+        self.elements = ElementEmbedding(width, 0.1)
         self.amounts = nn.Embedding(max_sites + 1, width)
         self.left = nn.Embedding(max_sites + 1, width)
         self.positions = nn.Embedding(n_positions, width)
@@ -107,7 +107,7 @@ class LetterModel(nn.Module):
         self.body = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
-        for embedding in (self.groups, self.elements, self.amounts, self.left, self.symmetries):
+        for embedding in (self.groups, self.amounts, self.left, self.symmetries):
             nn.init.normal_(embedding.weight, std=0.1)
         nn.init.normal_(self.positions.weight, std=0.05)
         nn.init.zeros_(self.bias.weight)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystalcodec.elements import ELECTRONEGATIVITIES, MAX_ATOMIC_NUMBER
+from crystalcodec.generators.site_diffusion.elements import ElementEmbedding, ElementHead
 from crystalcodec.models.dropout import Dropout
 
 __all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "Told", "element_ranks"]
@@ -151,6 +152,8 @@ class CompositionModel(nn.Module):
         Of the transformer.
     dropout
         In it.
+    traits
+        Whether elements are known by their traits, too.
     """
 
     ranks: Tensor
@@ -164,13 +167,14 @@ class CompositionModel(nn.Module):
         layers: int = 3,
         heads: int = HEADS,
         dropout: float = 0.1,
+        traits: bool = False,
     ) -> None:
         super().__init__()
         self.max_sites, self.max_elements = max_sites, max_elements
         n_elements = MAX_ATOMIC_NUMBER + 1
         self.groups = nn.Embedding(N_SPACE_GROUPS + 1, width)
         self.totals = nn.Embedding(max_sites + 1, width)
-        self.elements = nn.Embedding(n_elements, width)
+        self.elements = ElementEmbedding(width, 0.1) if traits else nn.Embedding(n_elements, width)
         self.amounts = nn.Embedding(max_sites + 1, width)
         self.left = nn.Embedding(max_sites + 1, width)
         self.places = nn.Parameter(torch.randn(max_elements + 1, width) * 0.02)
@@ -187,12 +191,13 @@ class CompositionModel(nn.Module):
         self.to_total = nn.Sequential(
             nn.Linear(width, width), nn.GELU(), nn.Linear(width, max_sites + 1)
         )
-        self.to_element = nn.Linear(width, n_elements)
+        self.to_element = ElementHead(width) if traits else nn.Linear(width, n_elements)
         self.to_amount = nn.Sequential(
             nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, max_sites + 1)
         )
         for embedding in (self.groups, self.totals, self.elements, self.amounts, self.left):
-            nn.init.normal_(embedding.weight, std=0.1)
+            if isinstance(embedding, nn.Embedding):
+                nn.init.normal_(embedding.weight, std=0.1)
         self.register_buffer("ranks", element_ranks(), persistent=False)
         self.register_buffer("seen", torch.ones(n_elements, dtype=torch.bool))
 

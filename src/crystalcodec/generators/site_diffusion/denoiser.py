@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crystalcodec.elements import MAX_ATOMIC_NUMBER
+from crystalcodec.generators.site_diffusion.elements import ElementEmbedding
+
 __all__ = ["Pairs", "SiteDenoiser", "all_pairs", "centred_on_zero", "closing_lattices"]
 
 # High multiples, among them those of special positions, tell small shifts from none; each is
@@ -95,6 +98,8 @@ class SiteDenoiser(nn.Module):
     images
         Whether the Gaussians are summed over the 27 images of a pair that are in the cells around,
         and not of the nearest alone. A site and itself then tell the cell.
+    traits
+        Whether elements are known by their traits, too.
     """
 
     centres: Tensor
@@ -109,6 +114,7 @@ class SiteDenoiser(nn.Module):
         n_radial: int = 24,
         radius: float | None = None,
         images: bool = False,
+        traits: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
@@ -119,8 +125,11 @@ class SiteDenoiser(nn.Module):
         self.register_buffer("centres", torch.linspace(0, radius, n_radial), persistent=False)
         self.spacing = radius / (n_radial - 1)
         n_features = 6 * len(_HARMONICS) + n_radial
-        self.elements = nn.Embedding(119, width)
-        nn.init.normal_(self.elements.weight, std=0.3)
+        if traits:
+            self.elements: nn.Module = ElementEmbedding(width, 0.3)
+        else:
+            self.elements = nn.Embedding(MAX_ATOMIC_NUMBER + 1, width)
+            nn.init.normal_(self.elements.weight, std=0.3)
         self.cell = nn.Sequential(
             nn.Linear(6 + 12 * len(_SCALES), width), nn.SiLU(), nn.Linear(width, width)
         )
