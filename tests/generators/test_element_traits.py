@@ -3,12 +3,16 @@
 import pytest
 import torch
 
+from crystalcodec import prototypes
+from crystalcodec.generators.base import build_generator
+from crystalcodec.generators.conditions import Conditions
 from crystalcodec.generators.site_diffusion.elements import (
     ElementEmbedding,
     ElementHead,
     element_traits,
     tell_traits,
 )
+from crystalcodec.representations.wyckoff_orbits import WyckoffOrbits
 
 
 def test_traits_are_those_of_the_periodic_table():
@@ -50,6 +54,23 @@ def test_a_network_is_told_and_its_weights_keep_it():
     other = torch.nn.Sequential(ElementEmbedding(8, 0.1), ElementHead(8))
     other.load_state_dict(network.state_dict())
     assert torch.equal(other(numbers), told)
+
+
+def test_a_generator_of_orbits_is_told_before_it_trains():
+    crystals = prototypes().crystals[:4]
+    orbits = WyckoffOrbits()
+    encoded = orbits.encode(crystals)
+    arrays = {name: torch.from_numpy(array) for name, array in encoded.arrays.items()}
+    generator = build_generator("orbit_diffusion", orbits, Conditions(), max_sites=40)
+    generator.prepare(crystals[encoded.index], arrays)
+    told = [
+        part
+        for part in generator.modules()
+        if isinstance(part, ElementEmbedding | ElementHead)
+        and torch.equal(part.table, element_traits())
+    ]
+    # Of compositions both ends, of letters and denoiser one.
+    assert len(told) == 4
 
 
 def test_elements_that_were_not_seen_follow_those_like_them():

@@ -182,6 +182,12 @@ def test_a_row_of_several_trainings(folder, benchmark_module):
     assert "| `two` | 2 | 1, 2 | 100.0 ± 0.0 % |" in text
 
 
+def test_each_seed_has_its_training(benchmark_module):
+    one, two = Path("one"), Path("two")
+    assert benchmark_module._folders_of_seeds([one, two], [5, 3]) == {5: one, 3: two}
+    assert benchmark_module._folders_of_seeds([one], [5, 3]) == {5: one, 3: one}
+
+
 def test_failures_count_in_what_is_relaxed(benchmark_module):
     crystals = prototypes().crystals[:4]
     attempts = Attempts.of(crystals, [Failure(1, "no cell"), Failure(4, "no cell")])
