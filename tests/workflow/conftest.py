@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from crystalcodec import registry
+from crystalcodec import prototypes, registry
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
 from crystalcodec.generators.base import Generator
 from crystalcodec.generators.conditions import ConditionEmbedding
+from crystalcodec.io import write
 from crystalcodec.models.base import fixed_arrays
 from crystalcodec.workflow import RunConfig, train
 
@@ -130,3 +131,14 @@ def generator_values(values, copier):
     values["model"] = {"name": "copier"}
     values["training"] = {"epochs": 3, "batch_size": 64, "learning_rate": 0.01}
     return values
+
+
+@pytest.fixture
+def cifs(tmp_path):
+    """Three crystals as CIF, two of them good, and one of atoms on top of each other."""
+    place = tmp_path / "cifs"
+    write(prototypes().crystals[:2], place, ids=["one", "two"])
+    (place / "bad.cif").write_text("no CIF at all")
+    overlapping = Crystals.single(np.eye(3) * 4, [[0, 0, 0], [0.001, 0, 0]], [11, 17])
+    write(overlapping, place / "close.cif")
+    return place

@@ -6,15 +6,7 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import textwrap
-import time
-from functools import partial
-from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -25,46 +17,21 @@ from crystalcodec import prototypes
 from crystalcodec.cli.judge import judge as judge_command
 from crystalcodec.crystals import Crystals
 from crystalcodec.data import Dataset
-from crystalcodec.data.dataset import DatasetMetadata
 from crystalcodec.evaluation.base import Attempts, EvaluationError, Evidence, Figure
 from crystalcodec.failures import Failure
-from crystalcodec.io import ReadError, write
 from crystalcodec.registry import FAMILIES, MissingExtraError, UnknownNameError
 from crystalcodec.relaxation.base import Relaxed
-from crystalcodec.workflow import judge_baselines, judge_figures, judge_store
+from crystalcodec.workflow import judge_baselines, judge_figures
 from crystalcodec.workflow.judge_baselines import HELD_OUT, RANDOM, SUBSTITUTED
-from crystalcodec.workflow.judge_inputs import read_attempts, read_known, read_wanted
 from crystalcodec.workflow.judge_pages import funnel_stages, ranking, spread_figures
-from crystalcodec.workflow.judge_store import Store, crystal_keys, load_arrays, save_arrays
+from crystalcodec.workflow.judge_store import crystal_keys
 from crystalcodec.workflow.judging import judge
 
 CRYSTALS = prototypes().crystals[:40]
 
 
-class Counted:
-    """Numbers of sites, and which crystals they were asked of."""
-
-    def __init__(self, stop_after=None):
-        self.seen = []
-        self.stop_after = stop_after
-
-    def __call__(self, crystals):
-        if self.stop_after is not None and len(self.seen) >= self.stop_after:
-            raise KeyboardInterrupt
-        self.seen += list(crystals.formulas)
-        return np.stack([crystals.n_sites, crystals.volumes], axis=1)
-
-
 def volumes(crystals):
     return crystals.volumes / crystals.n_sites
-
-
-def rows_of(crystals):
-    return np.stack([crystals.n_sites, crystals.volumes], axis=1)
-
-
-def stored(folder, crystals=CRYSTALS, **more):
-    return Store(Attempts.of(crystals), folder=folder, **more)
 
 
 def sizes(evidence):
@@ -88,221 +55,6 @@ def against_held_out(evidence):
 
 
 TOYS = {"sizes": sizes, "against": against_held_out}
-
-
-# The store
-
-
-def test_rows_are_those_of_the_function_and_computed_once(tmp_path):
-    function = Counted()
-    first = stored(tmp_path).each("sizes", CRYSTALS, function)
-    assert np.array_equal(first, rows_of(CRYSTALS))
-    assert function.seen == list(CRYSTALS.formulas)
-    again = stored(tmp_path).each("sizes", CRYSTALS[::-1], function)
-    assert np.array_equal(again, rows_of(CRYSTALS)[::-1])
-    assert len(function.seen) == 40
-
-
-def test_only_unknown_crystals_are_worked_on(tmp_path):
-    function = Counted()
-    stored(tmp_path).each("sizes", CRYSTALS[:10], function)
-    both = stored(tmp_path).each("sizes", CRYSTALS, function)
-    assert function.seen == [*CRYSTALS[:10].formulas, *CRYSTALS[10:].formulas]
-    assert np.array_equal(both, rows_of(CRYSTALS))
-    twice = Crystals.concatenate([CRYSTALS[:3], CRYSTALS[:3]])
-    fresh = Counted()
-    rows = stored(tmp_path).each("other", twice, fresh)
-    assert len(fresh.seen) == 3
-    assert np.array_equal(rows, rows_of(twice))
-    assert len(list((tmp_path / "rows").rglob("*.npz"))) == 2, "one file a name after merging"
-
-
-def test_names_of_any_kind_are_kept_apart(tmp_path):
-    names = ["../../up", "a/b", "a:b", "ü" * 400, "", "a b", "nul\0"]
-    for i, name in enumerate(names):
-        made = stored(tmp_path).each(name, CRYSTALS[:2], partial(_constant, value=i))
-        assert made.tolist() == [i, i]
-    for i, name in enumerate(names):
-        made = stored(tmp_path).each(name, CRYSTALS[:2], partial(_constant, value=-1))
-        assert made.tolist() == [i, i]
-    assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith("up")]
-
-
-def _constant(crystals, value):
-    return np.full(len(crystals), value)
-
-
-def test_rows_of_texts_and_of_no_crystals(tmp_path):
-    store = stored(tmp_path)
-    texts = store.each("names", CRYSTALS, _names)
-    assert texts.tolist() == list(CRYSTALS.formulas)
-    assert stored(tmp_path).each("names", CRYSTALS, _names).tolist() == texts.tolist()
-    assert store.each("sizes", CRYSTALS[:0], rows_of).shape == (0, 2)
-
-
-def _names(crystals):
-    return np.array(crystals.formulas)
-
-
-def test_other_code_gives_other_rows(tmp_path, monkeypatch):
-    stored(tmp_path).each("sizes", CRYSTALS, rows_of)
-    monkeypatch.setattr(judge_store, "code_version", lambda: "later")
-    function = Counted()
-    stored(tmp_path).each("sizes", CRYSTALS, function)
-    assert len(function.seen) == 40
-
-
-@pytest.mark.parametrize("part", ["data", "evaluation", "io", "models", "representations"])
-def test_the_source_of_every_row_counts(part, tmp_path, monkeypatch):
-    """Predicted properties are rows of models: another text of these makes other rows."""
-    package = tmp_path / "crystalcodec"
-    (package / part).mkdir(parents=True)
-    source = package / part / "one.py"
-    monkeypatch.setattr(judge_store.crystalcodec, "__file__", str(package / "__init__.py"))
-    found = []
-    for text in ("a = 1", "a = 2"):
-        source.write_text(text)
-        found.append(judge_store.code_version.__wrapped__())
-    assert found[0] != found[1]
-
-
-def test_crystals_that_differ_in_one_number_have_other_keys():
-    one = CRYSTALS[3]
-    moved = Crystals(one.lattices, one.frac_coords + 1e-12, one.numbers, one.offsets)
-    wider = Crystals(one.lattices * (1 + 1e-15), one.frac_coords, one.numbers, one.offsets)
-    assert crystal_keys(one) == crystal_keys(CRYSTALS)[3:4]
-    assert len({*crystal_keys(Crystals.concatenate([one, moved, wider]))}) == 3
-
-
-def test_an_interrupted_evaluation_goes_on(tmp_path):
-    many = prototypes().crystals[:200]
-    with pytest.raises(KeyboardInterrupt):
-        stored(tmp_path, many).each("sizes", many, Counted(stop_after=100))
-    rest = Counted()
-    rows = stored(tmp_path, many).each("sizes", many, rest)
-    assert np.array_equal(rows, rows_of(many))
-    assert len(rest.seen) == 200 - 128  # two parts of 64 were done
-
-
-@pytest.mark.parametrize("damage", [b"", b"no archive", None])
-def test_damaged_files_count_as_absent(tmp_path, damage):
-    stored(tmp_path).each("sizes", CRYSTALS, rows_of)
-    (path,) = (tmp_path / "rows").rglob("*.npz")
-    path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
-    function = Counted()
-    assert np.array_equal(stored(tmp_path).each("sizes", CRYSTALS, function), rows_of(CRYSTALS))
-    assert len(function.seen) == 40
-
-
-def test_nothing_is_pickled_and_nothing_unpickled(tmp_path):
-    with pytest.raises(EvaluationError, match="Python objects"):
-        stored(tmp_path).each("objects", CRYSTALS, _objects)
-    with pytest.raises(EvaluationError, match="Python objects"):
-        stored(tmp_path).once("objects", lambda: {"a": _objects(CRYSTALS)})
-    planted = tmp_path / "planted.npz"
-    np.savez(planted, names=np.array(["a"]), **{"0": np.array([{}], object)}, allow_pickle=True)
-    assert load_arrays(planted) is None
-
-
-def _objects(crystals):
-    return np.array([{}] * len(crystals), object)
-
-
-def test_rows_must_be_one_a_crystal_and_of_one_shape(tmp_path):
-    with pytest.raises(EvaluationError, match=r"shape \(3,\) for 40"):
-        stored(tmp_path).each("few", CRYSTALS, lambda crystals: np.zeros(3))
-    many = prototypes().crystals[:100]
-    with pytest.raises(EvaluationError, match="one shape"):
-        stored(tmp_path).each("ragged", many, lambda crystals: np.zeros((len(crystals),) * 2))
-
-
-def test_wholes_belong_to_their_evidence(tmp_path):
-    calls = []
-
-    def whole():
-        calls.append(1)
-        return {"a/b \0": np.arange(3), "ü": np.array([["x", "yz"]])}
-
-    found = [stored(tmp_path).once("w", whole) for _ in range(2)]
-    assert len(calls) == 1
-    assert found[1]["a/b \0".rstrip("\0")].tolist() == [0, 1, 2]
-    assert found[1]["ü"].tolist() == [["x", "yz"]]
-    others = [
-        stored(tmp_path, CRYSTALS[:39]),
-        stored(tmp_path, train=CRYSTALS[:2]),
-        stored(tmp_path, held_out=CRYSTALS[:2]),
-        Store(Attempts.of(CRYSTALS, [Failure(0, "no")]), folder=tmp_path),
-        Store(Attempts.of(CRYSTALS, [Failure(40, "no")]), folder=tmp_path),
-    ]
-    for i, other in enumerate(others):
-        other.once("w", whole)
-        assert len(calls) == i + 2
-
-
-def test_processes_give_the_same_rows(tmp_path):
-    many = prototypes().crystals[:150]
-    told = []
-    store = stored(tmp_path, many, jobs=2, progress=lambda *args: told.append(args))
-    # A function that another process can import.
-    assert np.array_equal(store.each("sizes", many, attrgetter("volumes")), many.volumes)
-    assert told[-1] == ("sizes", 150, 150)
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
-
-
-SCRIPT = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from crystalcodec import prototypes
-from crystalcodec.evaluation.base import Attempts, Figure
-from crystalcodec.workflow import judge_store
-from crystalcodec.workflow.judging import judge
-
-folder = Path(sys.argv[1])
-judge_store._SECONDS = 0.0
-
-def slow(crystals):
-    with open(folder / "log", "a") as file:
-        file.write(f"{len(crystals)}\\n")
-    time.sleep(float(sys.argv[2]))
-    return crystals.n_sites
-
-def family(evidence):
-    attempts = evidence.attempts
-    rows = attempts.spread(evidence.each("slow", attempts.crystals, slow))
-    return [Figure.mean("sites", "Mean number of sites.", rows)]
-
-crystals = prototypes().crystals[:640]
-made = judge(Attempts.of(crystals), families={"slow": family}, folder=folder / "cache")
-print(made.figure("sites").value == crystals.n_sites.mean())
-"""
-
-
-def test_a_killed_evaluation_goes_on(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    log = tmp_path / "log"
-    process = subprocess.Popen([sys.executable, script, tmp_path, "0.3"])
-    try:
-        deadline = time.monotonic() + 60
-        while not (log.exists() and len(log.read_text().split()) >= 4):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    before = len(log.read_text().split())
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, "0"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "True\n"
-    after = len(log.read_text().split()) - before
-    assert before < 10, "it was killed in the middle"
-    # The part that was being worked on is done again, and nothing else.
-    assert before + after == 11
-    assert not list(tmp_path.rglob(".*.npz")) or after, "what was cut off is not read"
-
 
 # Figures
 
@@ -707,144 +459,6 @@ def test_real_crystals_score_as_they_must(tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 50_000
 
 
-# Reading
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three crystals as CIF, two of them good, and one of atoms on top of each other."""
-    place = tmp_path / "cifs"
-    write(CRYSTALS[:2], place, ids=["one", "two"])
-    (place / "bad.cif").write_text("no CIF at all")
-    overlapping = Crystals.single(np.eye(3) * 4, [[0, 0, 0], [0.001, 0, 0]], [11, 17])
-    write(overlapping, place / "close.cif")
-    return place
-
-
-def test_what_cannot_be_read_is_an_attempt(folder):
-    given = read_attempts([folder])
-    assert given.attempts.n == 4
-    assert len(given.attempts.crystals) == 3, "short distances are for the metrics"
-    (failure,) = given.attempts.failures
-    assert failure.index == 3
-    assert failure.source.endswith("bad.cif")
-    assert given.ids[:3] == ("close.cif", "one.cif", "two.cif")
-    more = read_attempts([folder], n=10).attempts
-    assert more.n == 10
-    assert more.reasons()["no crystal was given"] == 6
-    with pytest.raises(EvaluationError, match="3 attempts, but there are 3 crystals and 1"):
-        read_attempts([folder], n=3)
-    with pytest.raises(ReadError, match="no such file"):
-        read_attempts([folder / "nowhere"])
-
-
-def test_recorded_failures_of_a_dataset_count(tmp_path):
-    path = tmp_path / "generated.parquet"
-    metadata = DatasetMetadata(failures={"no cell": 2, "too many sites": 1})
-    dataset = Dataset.from_crystals(CRYSTALS[:5])
-    Dataset(dataset.crystals, dataset.ids, {}, metadata).write(path)
-    given = read_attempts([path])
-    assert given.attempts.n == 8
-    assert given.attempts.reasons() == {"no cell": 2, "too many sites": 1}
-    assert "3 failures" in given.notes[0]
-    assert read_attempts([path], recorded=False).attempts.n == 5
-    more = read_attempts([path], n=9).attempts
-    assert more.reasons() == {"no cell": 2, "too many sites": 1, "no crystal was given": 1}
-    # Told how many there were: what was recorded of a larger dataset is not of these.
-    fewer = read_attempts([path], n=7)
-    assert fewer.attempts.reasons() == {"no crystal was given": 2}
-    assert "more than fit" in fewer.notes[0]
-    # A list beside the file has the details, and counts once.
-    listed = tmp_path / "generated.parquet.failures.csv"
-    listed.write_text("source,line,index,reason,detail\nx.npy,,3,no cell,flat\n")
-    (failure,) = read_attempts([path]).attempts.failures
-    assert (failure.reason, failure.detail) == ("no cell", "flat")
-
-
-def test_failures_of_a_filtered_dataset_do_not_count(tmp_path):
-    path = tmp_path / "some.parquet"
-    dataset = Dataset.from_crystals(CRYSTALS[:5])
-    metadata = DatasetMetadata(failures={"no cell": 2}, notes={"filtered": [{"kept": 5}]})
-    Dataset(dataset.crystals, dataset.ids, {}, metadata).write(path)
-    assert read_attempts([path]).attempts.n == 5
-
-
-def test_known_crystals_must_be_some(folder):
-    crystals, unread = read_known([folder])
-    assert len(crystals) == 2
-    assert sum(unread.values()) == 2
-    with pytest.raises(EvaluationError, match="no crystal in"):
-        read_known([folder / "bad.cif"])
-
-
-def test_what_each_should_be_is_told_by_name(tmp_path):
-    originals, copies = tmp_path / "originals.parquet", tmp_path / "copies.parquet"
-    Dataset.from_crystals(CRYSTALS[:4], ids=list("abcd")).write(originals)
-    Dataset.from_crystals(CRYSTALS[[3, 0, 2]], ids=list("dac")).write(copies)
-    wanted, given = read_wanted([originals], read_attempts([copies]))
-    assert wanted == CRYSTALS[:4]
-    assert given.attempts.positions.tolist() == [0, 2, 3]
-    assert given.attempts.crystals == CRYSTALS[[0, 2, 3]]
-    assert [failure.index for failure in given.attempts.failures] == [1]
-    assert given.names == ("a", "c", "d")
-    listed = tmp_path / "copies.parquet.failures.csv"
-    listed.write_text("source,line,index,reason,detail\nx.npy,,1,no cell,flat\n")
-    _, given = read_wanted([originals], read_attempts([copies]))
-    assert given.attempts.reasons() == {"no cell": 1}
-
-
-def test_what_each_should_be_is_told_by_order_or_not_at_all(tmp_path):
-    originals, copies = tmp_path / "originals.parquet", tmp_path / "copies.parquet"
-    Dataset.from_crystals(CRYSTALS[:3], ids=list("abc")).write(originals)
-    Dataset.from_crystals(CRYSTALS[:3], ids=list("xyz")).write(copies)
-    wanted, given = read_wanted([originals], read_attempts([copies]))
-    assert wanted == given.attempts.crystals
-    with pytest.raises(EvaluationError, match="which should be which is not told"):
-        read_wanted([originals], read_attempts([copies], n=4))
-    Dataset.from_crystals(CRYSTALS[:2], ids=list("xy")).write(copies)
-    with pytest.raises(EvaluationError, match="which should be which is not told"):
-        read_wanted([originals], read_attempts([copies], n=3))
-
-
-def test_row_numbers_do_not_tell_which_are_missing(tmp_path):
-    """Written without ids, the second of three decoded crystals would stand for the first."""
-    originals, copies = tmp_path / "originals.parquet", tmp_path / "copies.parquet"
-    Dataset.from_crystals(CRYSTALS[:3]).write(originals)
-    Dataset.from_crystals(CRYSTALS[1:3]).write(copies)
-    with pytest.raises(EvaluationError, match="row numbers"):
-        read_wanted([originals], read_attempts([copies]))
-    Dataset.from_crystals(CRYSTALS[1:3], ids=["1", "2"]).write(copies)
-    _, given = read_wanted([originals], read_attempts([copies]))
-    assert given.attempts.positions.tolist() == [1, 2]
-    Dataset.from_crystals(CRYSTALS[:3]).write(copies)
-    _, given = read_wanted([originals], read_attempts([copies]))
-    assert given.attempts.positions.tolist() == [0, 1, 2]
-
-
-def test_a_dataset_of_no_rows_is_no_attempt_itself(tmp_path):
-    path = tmp_path / "decoded.parquet"
-    Dataset.from_crystals(Crystals.empty()).write(path)
-    with pytest.raises(EvaluationError, match="nothing to judge"):
-        read_attempts([path])
-    assert read_attempts([path], n=5).attempts.reasons() == {"no crystal was given": 5}
-    listed = tmp_path / "decoded.parquet.failures.csv"
-    listed.write_text("source,line,index,reason,detail\nx.npy,,0,no cell,\nx.npy,,1,no cell,\n")
-    assert read_attempts([path]).attempts.n == 2
-    empty = tmp_path / "empty.cif"
-    empty.write_text("")
-    assert read_attempts([empty]).attempts.reasons() == {"no crystal in file": 1}
-
-
-def test_ids_are_told_whole(tmp_path):
-    path = tmp_path / "made12.parquet"
-    Dataset.from_crystals(CRYSTALS[:3], ids=["1", "2", "b"]).write(path)
-    assert read_attempts([path]).ids == (
-        "made12.parquet!/row 0: 1",
-        "made12.parquet!/row 1: 2",
-        "made12.parquet!/row 2: b",
-    )
-
-
 # The command
 
 
@@ -867,11 +481,11 @@ def command(monkeypatch):
     return run
 
 
-def test_the_command_judges_files(command, folder, tmp_path, made_baselines):
+def test_the_command_judges_files(command, cifs, tmp_path, made_baselines):
     Dataset.from_crystals(CRYSTALS[10:]).write(tmp_path / "train.parquet")
     out = tmp_path / "out"
     options = ["--against", tmp_path / "train.parquet", "--attempts", 6, "-j", 1, "-o", out]
-    done = command(folder, *options, "--baselines")
+    done = command(cifs, *options, "--baselines")
     assert done.exit_code == 0, done.output
     assert "structural_validity" in done.stdout
     assert f"report: {out / 'report.html'}" in done.stdout
@@ -881,7 +495,7 @@ def test_the_command_judges_files(command, folder, tmp_path, made_baselines):
     assert document["attempts"]["n"] == 6
     assert document["files"]["train"] == [str(tmp_path / "train.parquet")]
     assert [*document["baselines"]] == [RANDOM, SUBSTITUTED]
-    quiet = command(folder, *options, "-q")
+    quiet = command(cifs, *options, "-q")
     assert quiet.stderr == ""
 
 
@@ -900,18 +514,11 @@ def test_the_command_judges_files(command, folder, tmp_path, made_baselines):
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_bad_input_ends_in_one_line(command, folder, tmp_path, options, says):
-    done = command(folder, *options, "-q", "-o", tmp_path / "out")
+def test_bad_input_ends_in_one_line(command, cifs, tmp_path, options, says):
+    done = command(cifs, *options, "-q", "-o", tmp_path / "out")
     assert done.exit_code in (1, 2)
     told = done.stderr if done.exit_code == 2 else str(done.exception)
     if done.exit_code == 1:  # what main() turns into a line and 2
         assert isinstance(done.exception, ValueError)
         assert type(done.exception).__module__.startswith("crystalcodec")
     assert says in " ".join(told.replace("│", " ").split())
-
-
-def test_arrays_keep_their_names(tmp_path):
-    path = tmp_path / "a.npz"
-    save_arrays(path, {})
-    assert load_arrays(path) == {}
-    assert load_arrays(tmp_path / "none.npz") is None
