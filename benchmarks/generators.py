@@ -21,7 +21,7 @@ import record  # first: it sets the number of threads
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from crystalcodec import Dataset
 from crystalcodec.crystals import Crystals
 from crystalcodec.data.random_crystals import random_crystals
 from crystalcodec.data.substitution import substituted_crystals
-from crystalcodec.evaluation.base import Attempts, EvaluationError
+from crystalcodec.evaluation.base import Attempts, EvaluationError, Figure
 from crystalcodec.evaluation.collapse import KINDS, collapse
 from crystalcodec.failures import Failure
 from crystalcodec.relaxation import Hull
@@ -45,6 +45,7 @@ from crystalcodec.workflow.benchmark.documents import (
 )
 from crystalcodec.workflow.generating.runs import open_generator
 from crystalcodec.workflow.generating.sampling import sample_arrays
+from crystalcodec.workflow.judge_figures import Measured
 from crystalcodec.workflow.judge_store import code_version, load_arrays, save_arrays
 from crystalcodec.workflow.judging import judge
 from crystalcodec.workflow.relaxing import relax_in_parts
@@ -53,6 +54,15 @@ from generators_table import means, tables, write_between
 POTENTIAL = "chgnet-0.3.0"
 BASELINES = ("held-out", "random", "substituted")
 FAMILIES = ("validity", "novelty", "distribution")
+# Attempts that count in each of several figures: a valid crystal that is known, or a new one of
+# atoms on top of each other, is not what a generator is for.
+TOGETHER = {
+    "valid_unique_novel": ("validity.validity", "novelty.unique_and_novel"),
+    "plausible_unique_novel": (
+        *("validity.validity", "validity.separation_validity", "novelty.unique_and_novel"),
+    ),
+}
+FIGURES = 2  # kept cells of other figures are measured again
 COLUMNS = ("lattices", "frac_coords", "numbers", "offsets")
 # What two tables must agree in for their rows to stand side by side. Of a hull the phases: energies
 # by one potential differ from machine to machine by rounding, and each row has the hash of its own.
@@ -163,6 +173,7 @@ def cell(name: str, seed: int, drawn: Drawn, protocol: Protocol) -> dict[str, An
         "relax": protocol.relax,
         "hull": getattr(protocol.hull, "content_hash", None),
         "code": code_version(),
+        "figures": FIGURES,
     }
     path = protocol.cache / name / f"cell-{seed}-{digest(identity)}.json"
     kept = read_document(path)
@@ -217,9 +228,19 @@ def _judged(
             left_out["+".join(families)] = str(error)
             continue
         left_out |= dict(judgement.left_out)
-        for one in judgement.all():
-            figures[f"{one.family}.{one.name}"] = one.document()
+        found = {f"{one.family}.{one.name}": one for one in judgement.all()}
+        figures |= {name: one.document() for name, one in [*found.items(), *_together(found)]}
     return figures, left_out
+
+
+def _together(found: Mapping[str, Measured]) -> Iterator[tuple[str, Measured]]:
+    """Shares of the attempts that count in each of several shares."""
+    for name, of in TOGETHER.items():
+        values = [found[one].of_each for one in of if one in found]
+        if len(values) == len(of):
+            text = f"Share of attempts that count in each of: {', '.join(of)}."
+            figure = Figure.share(name, text, np.all(np.array(values) == 1, axis=0))
+            yield f"together.{name}", Measured.of("together", figure)
 
 
 def first_of(attempts: Attempts, n: int) -> Attempts:

@@ -27,6 +27,8 @@ QUALITY = (
     ("unique", "novelty.uniqueness", "share"),
     ("novel", "novelty.novelty", "share"),
     ("unique and novel", "novelty.unique_and_novel", "share"),
+    ("and valid", "together.valid_unique_novel", "share"),
+    ("and at plausible distances", "together.plausible_unique_novel", "share"),
 )
 STABILITY = (
     ("stable", "stability.stable", "share"),

@@ -198,6 +198,26 @@ def test_failures_count_in_what_is_relaxed(benchmark_module):
     assert benchmark_module.first_of(attempts, 100).n == 6
 
 
+def test_what_counts_in_several_figures(benchmark_module, tmp_path):
+    """Valid, unique and novel is one share: none that misses one of them is in it."""
+
+    def pair(shift, *numbers):
+        return Crystals.single(np.eye(3) * 4, [[0, 0, 0], [shift] * 3], numbers)
+
+    known = prototypes().crystals[:20]
+    caesium_chloride, near, overlapping = pair(0.5, 55, 17), pair(0.15, 3, 9), pair(0.05, 11, 9)
+    crystals = Crystals.concatenate(
+        [caesium_chloride, caesium_chloride, near, overlapping, known[:1]]
+    )
+    attempts = Attempts.of(crystals, [Failure(0, "no cell")])
+    protocol = benchmark_module.Protocol(known, known, 6, tmp_path)
+    figures, _ = benchmark_module._judged(attempts, known, protocol)
+    assert figures["novelty.unique_and_novel"]["value"] == 3 / 6
+    assert figures["together.valid_unique_novel"]["value"] == 2 / 6
+    assert figures["together.plausible_unique_novel"]["value"] == 1 / 6
+    assert "validity.separation" in figures["together.plausible_unique_novel"]["definition"]
+
+
 def test_no_sample_that_is_a_crystal(benchmark_module, tmp_path):
     """All attempts failed: shares are 0, not missing, and the reason is told."""
     some = prototypes().crystals[:30]
@@ -207,6 +227,7 @@ def test_no_sample_that_is_a_crystal(benchmark_module, tmp_path):
     made = benchmark_module.row("none", lambda seed: drawn, [0], protocol, {})
     assert made["means"]["validity.structural_validity"]["mean"] == 0
     assert made["means"]["novelty.unique_and_novel"]["mean"] == 0
+    assert made["means"]["together.valid_unique_novel"]["mean"] == 0
     assert made["cells"][0]["failures"] == {"no cell": 5}
     from generators_table import tables
 
