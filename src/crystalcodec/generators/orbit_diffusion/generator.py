@@ -17,6 +17,7 @@ from crystalcodec.generators.conditions import (
 )
 from crystalcodec.generators.edm import EDM, Denoiser, guided, run_sampler
 from crystalcodec.generators.orbit_diffusion.letters import LetterModel, OrbitLists
+from crystalcodec.generators.orbit_diffusion.substitution import Substitution
 from crystalcodec.generators.orbit_diffusion.tables import (
     N_SYSTEMS,
     OrbitRows,
@@ -82,6 +83,10 @@ class OrbitDiffusion(Generator):
         Of the denoiser, as in ``site_diffusion``.
     composition_width, composition_layers, letter_width, letter_layers, dropout
         Of the models of compositions and of letters.
+    substitute
+        Share of crystals in which compositions and letters are trained with one element replaced
+        by a similar one, and told so
+        (:class:`~crystalcodec.generators.orbit_diffusion.substitution.Substitution`).
     drop
         Share of crystals that each condition is left out of in training.
     level_mean, level_deviation
@@ -115,6 +120,7 @@ class OrbitDiffusion(Generator):
         letter_width: int = 128,
         letter_layers: int = 3,
         dropout: float = 0.1,
+        substitute: float = 0.0,
         drop: float = 0.2,
         level_mean: float = 0.6,
         level_deviation: float = 1.2,
@@ -126,6 +132,8 @@ class OrbitDiffusion(Generator):
         sizes |= {"letter_layers": letter_layers}
         heads = {"composition_width": composition_width, "letter_width": letter_width}
         check_parameters(sizes, heads, dropout, drop, level_mean, level_deviation)
+        if not 0 <= substitute <= 1:
+            raise ModelError(f"substitute is {substitute!r}, wanted a share from 0 to 1")
         self.orbits = representation
         self.max_sites, self.max_elements = max_sites, max_elements
         self.edm = EDM(low=0.005, high=16.0, log_mean=level_mean, log_deviation=level_deviation)
@@ -156,6 +164,8 @@ class OrbitDiffusion(Generator):
         self.told = ConditionEmbedding(conditions, width, drop)
         self.told_composition = ConditionEmbedding(conditions, composition_width, drop)
         self.told_letters = ConditionEmbedding(conditions, letter_width, drop)
+        widths = (composition_width, letter_width)
+        self.substitution = Substitution(substitute, widths) if substitute else None
         self.register_buffer("cell_means", torch.zeros(N_SYSTEMS, 6))
         self.register_buffer("cell_deviations", torch.ones(N_SYSTEMS, 6))
 
@@ -229,20 +239,18 @@ class OrbitDiffusion(Generator):
         They are left out of ``composition``, and where there are any ``unseen`` is their share.
         """
         table = read_orbits(batch)
-        groups, n = table.groups, len(table.groups)
+        groups = table.groups
         n_sites = self._n_sites(table)
         places = self.tables.positions(groups[table.crystals], table.letters)
         frame = _Frame(self.tables, groups, table.crystals, places, n_sites)
-        numbers = table.numbers[frame.orbits]
-        made = Compositions.of_sites(numbers, frame.crystals, groups, self.max_elements)
-        likelihood = self.compositions.log_likelihoods(made, Told(self.told_composition(batch, n)))
+        drawn, told_composition, told_letters = self._drawn_from(batch, table)
+        made = Compositions.of_sites(drawn[frame.orbits], frame.crystals, groups, self.max_elements)
+        likelihood = self.compositions.log_likelihoods(made, Told(told_composition))
         lists, _ = OrbitLists.of_rows(
-            made, table.crystals, table.numbers, table.letters, self.orbits.max_orbits
+            made, table.crystals, drawn, table.letters, self.orbits.max_orbits
         )
-        of_letters = self.letters.log_likelihoods(
-            self.tables, made, lists, self.told_letters(batch, n)
-        )
-        coordinates, cells = self._denoising(batch, table, frame, numbers)
+        of_letters = self.letters.log_likelihoods(self.tables, made, lists, told_letters)
+        coordinates, cells = self._denoising(batch, table, frame, table.numbers[frame.orbits])
         held = (self.compositions.seen[made.elements] | (made.elements == 0)).all(1)
         likelihood = likelihood if held.all() else likelihood[held]
         parts = {
@@ -255,6 +263,18 @@ class OrbitDiffusion(Generator):
         loss = parts["denoising"] + parts["composition"] + parts["letters"]
         unseen = {} if held.all() else {"unseen": (~held).float().mean()}
         return {"loss": loss, **parts, **unseen}
+
+    def _drawn_from(self, batch: Batch, table: OrbitRows) -> tuple[Tensor, Tensor, Tensor]:
+        """Elements of the orbits that are drawn step by step, and what two models are told."""
+        n, swap = len(table.groups), self.substitution
+        if swap is None:
+            return table.numbers, self.told_composition(batch, n), self.told_letters(batch, n)
+        numbers, changed = swap(table.crystals, table.numbers, n, self.compositions.seen)
+        return (
+            numbers,
+            swap.told(0, self.told_composition, batch, n, changed),
+            swap.told(1, self.told_letters, batch, n, changed),
+        )
 
     def _denoising(
         self, batch: Batch, table: OrbitRows, frame: _Frame, numbers: Tensor
