@@ -7,28 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
-from sklearn.linear_model import Ridge as SklearnRidge
-from sklearn.model_selection import KFold
 
 from crystalcodec.crystals import Crystals
-from crystalcodec.data import Dataset
 from crystalcodec.representations.storage import representation_from
 from crystalcodec.testing import sample_crystals
 from crystalcodec.workflow.benchmark.cells import Cell, CellError, candidates_of, run_cell, why_not
-from crystalcodec.workflow.benchmark.config import (
-    BenchmarkConfig,
-    BenchmarkLimits,
-    parse_names,
-)
+from crystalcodec.workflow.benchmark.config import BenchmarkLimits
 from crystalcodec.workflow.benchmark.documents import digest
 from crystalcodec.workflow.benchmark.encodings import Features, encode_rows, misfit
-from crystalcodec.workflow.benchmark.estimators import ESTIMATORS, Columns
+from crystalcodec.workflow.benchmark.estimators import ESTIMATORS
 from crystalcodec.workflow.benchmark.networks import network
-from crystalcodec.workflow.benchmark.rows import Fold, load_rows, open_rows, training_rows
-from crystalcodec.workflow.benchmark.summary import summarise
-from crystalcodec.workflow.config import ConfigError
-from crystalcodec.workflow.targets import TargetError
+from crystalcodec.workflow.benchmark.rows import Fold, training_rows
 
 N_TRAIN, N_TEST = 120, 40
 IRCR = {"name": "ircr", "max_sites": 2}
@@ -252,54 +241,6 @@ def test_the_same_cell_gives_the_same_figures(made, encoded):
         assert one["mae"] == other["mae"]
 
 
-# Models of scikit-learn
-
-
-def fitted_on(model, numbers, targets, settings):
-    estimator = ESTIMATORS[model]
-    return estimator.fit(estimator.prepare(numbers, targets), settings, 0)
-
-
-@pytest.mark.parametrize("shape", [(60, 8), (30, 90), (20, 2500)], ids=str)
-@pytest.mark.parametrize(
-    ("model", "settings", "peer"),
-    [
-        ("ridge", {"alpha": 3.0}, lambda width: SklearnRidge(alpha=3.0)),
-        (
-            "kernel_ridge",
-            {"width": 0.5, "alpha": 0.01},
-            lambda width: SklearnKernelRidge(alpha=0.01, kernel="rbf", gamma=0.5 / width),
-        ),
-    ],
-    ids=["ridge", "kernel_ridge"],
-)
-def test_closed_forms_are_those_of_scikit_learn(shape, model, settings, peer):
-    rng = np.random.default_rng(0)
-    numbers, targets = rng.normal(size=shape).astype(np.float32), rng.normal(size=shape[0])
-    ours = fitted_on(model, numbers, targets, settings)
-    scaled = (numbers.astype(float) - numbers.mean(0)) / numbers.std(0)
-    learnt = (targets - targets.mean()) / targets.std()
-    theirs = peer(shape[1]).fit(scaled, learnt).predict(scaled) * targets.std() + targets.mean()
-    np.testing.assert_allclose(ours.predict(numbers), theirs, rtol=1e-4, atol=1e-4)
-
-
-def test_columns_are_standardised_and_stay_in_the_range_of_training():
-    numbers = np.array([[1.0, 5, 0], [3, 5, 10], [5, 5, 2]], np.float32)
-    columns = Columns.fit(numbers)
-    assert columns.kept.tolist() == [0, 2]
-    scaled = columns.apply(numbers)
-    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-6)
-    np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-6)
-    far = columns.apply(np.array([[1e9, 7, -1e9]], np.float32))
-    np.testing.assert_allclose(far[0], [scaled[:, 0].max(), scaled[:, 1].min()])
-
-
-def test_numbers_that_are_the_same_everywhere_leave_the_mean():
-    same = np.ones((20, 3), np.float32)
-    fitted = fitted_on("random_forest", same, np.arange(20.0), {"columns": 0.5})
-    assert fitted.predict(same).tolist() == [9.5] * 20
-
-
 def test_limits_are_known_beforehand():
     limits = BenchmarkLimits(
         kernel_rows=100, forest_length=50, boosting_length=30, ridge_rank=60, cell_gib=0.001
@@ -347,100 +288,6 @@ def test_training_rows_of_smaller_sizes_are_part_of_the_larger():
     assert few.tolist() == more[:10].tolist() == every[:10].tolist()
     assert sorted(every) == fold.train.tolist()
     assert few.tolist() != training_rows(fold, 0, 10, 6).tolist()
-
-
-# Rows
-
-
-def config_of(tmp_path, dataset, **more):
-    dataset.write(tmp_path / "data.parquet")
-    data = {"dataset": str(tmp_path / "data.parquet"), **more.pop("data", {"folds": 5})}
-    return BenchmarkConfig.of({"data": data, "target": "energy", **more})
-
-
-def test_folds_are_those_of_matbench(tmp_path, made_dataset):
-    rows = load_rows(config_of(tmp_path, made_dataset(103)), tmp_path)
-    wanted = KFold(n_splits=5, shuffle=True, random_state=18012019).split(range(103))
-    for fold, (train, test) in zip(rows.folds, wanted, strict=True):
-        assert fold.train.tolist() == train.tolist()
-        assert fold.test.tolist() == test.tolist()
-
-
-@pytest.mark.parametrize(("name", "mean"), [("jdft2d", 67.2851), ("phonons", 323.9822)])
-def test_the_mean_has_the_published_error_in_matbench(shared_data, tmp_path, name, mean):
-    # matbench.materialsproject.org, the dummy's mean of five folds.
-    source = str(shared_data / "matbench" / f"{name}.json.gz")
-    config = BenchmarkConfig.of({"data": {"dataset": source, "folds": 5}, "target": "y"})
-    rows = load_rows(config, tmp_path)
-    errors = [
-        np.abs(rows.targets[f.test] - rows.targets[f.train].mean()).mean() for f in rows.folds
-    ]
-    assert np.mean(errors) == pytest.approx(mean, abs=1e-4)
-
-
-def test_rows_survive_the_disk_and_lose_only_those_without_the_target(tmp_path, made_dataset):
-    dataset = made_dataset(40)
-    energy = dataset.numeric("energy").copy()
-    energy[[3, 7]] = np.nan
-    dataset = Dataset.from_crystals(
-        dataset.crystals, properties={"energy": energy}, units={"energy": "eV"}
-    )
-    rows = load_rows(config_of(tmp_path, dataset), tmp_path)
-    assert rows.unit == "eV"
-    assert len(rows.targets) == 38
-    assert rows.datasets[0]["n_without_target"] == 2
-    rows.save(tmp_path / "rows")
-    crystals, targets, folds = open_rows(tmp_path / "rows")
-    assert crystals.content_hash == rows.crystals_hash
-    assert targets.tolist() == rows.targets.tolist()
-    assert [f.test.tolist() for f in folds] == [f.test.tolist() for f in rows.folds]
-
-
-def test_several_datasets_are_joined_and_a_test_set_is_not_trained_on(tmp_path, made_dataset):
-    for i in range(3):
-        made_dataset(30 + i, i).write(tmp_path / f"{i}.parquet")
-    paths = [str(tmp_path / f"{i}.parquet") for i in range(3)]
-    config = BenchmarkConfig.of(
-        {"data": {"dataset": paths[:2], "test": paths[2]}, "target": "energy"}
-    )
-    rows = load_rows(config, tmp_path)
-    assert len(rows.folds) == 1
-    assert rows.folds[0].train.tolist() == list(range(61))
-    assert rows.folds[0].test.tolist() == list(range(61, 93))
-    assert rows.targets[61:].tolist() == made_dataset(32, 2).numeric("energy").tolist()
-
-
-def test_a_split_trains_on_all_but_its_test_part(tmp_path, made_dataset):
-    from crystalcodec.data import split_dataset
-
-    dataset = made_dataset(50).write(tmp_path / "data.parquet")
-    fractions = {"train": 0.6, "validation": 0.2, "test": 0.2}
-    split = split_dataset(dataset, fractions=fractions)
-    split.write(tmp_path / "split.json")
-    config = config_of(tmp_path, dataset, data={"split": str(tmp_path / "split.json")})
-    (fold,) = load_rows(config, tmp_path).folds
-    assert set(dataset.ids[fold.test]) == set(split.parts["test"])
-    assert len(fold.train) + len(fold.test) == 50
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"data": {}}, "nothing says what is tested"),
-        ({"data": {"folds": 45}}, "30 rows do not make 45 folds"),
-        ({"data": {"folds": 2}}, "15 rows with 'energy' to train on"),
-        ({"target": "gap"}, "no column 'gap'"),
-    ],
-)
-def test_rows_that_cannot_be_divided_are_said(tmp_path, made_dataset, more, message):
-    with pytest.raises(ValueError, match=message):
-        load_rows(config_of(tmp_path, made_dataset(30), **more), tmp_path)
-
-
-def test_a_target_that_is_the_same_everywhere_is_refused(tmp_path, made_dataset):
-    dataset = made_dataset(30, flat=np.ones(30))
-    with pytest.raises(TargetError, match="the same in all training rows"):
-        load_rows(config_of(tmp_path, dataset, target="flat"), tmp_path)
 
 
 # Encoded crystals
@@ -511,100 +358,3 @@ def test_models_say_what_they_fit():
     assert "wanted one array" in misfit(picture, "cnn1d")
     assert "graph" in misfit(picture, "cgcnn")
     assert "another length" in misfit(graph, "random_forest")
-
-
-# Configuration
-
-
-@pytest.mark.parametrize(
-    ("text", "entries"),
-    [
-        ("ircr", [{"name": "ircr"}]),
-        ("ircr,ftcp:max_sites=40", [{"name": "ircr"}, {"name": "ftcp", "max_sites": 40}]),
-        ("a:x=1,y=[2, 3],b", [{"name": "a", "x": 1, "y": [2, 3]}, {"name": "b"}]),
-        ("a:kind=text,on=true", [{"name": "a", "kind": "text", "on": True}]),
-    ],
-)
-def test_names_with_parameters(text, entries):
-    assert parse_names(text) == entries
-
-
-@pytest.mark.parametrize("text", ["x=1", "a:x", "a:=3"])
-def test_parameters_without_name_or_value_are_refused(text):
-    with pytest.raises(ConfigError, match="wanted NAME"):
-        parse_names(text)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"representations": "icrc"}, "no representation 'icrc'; did you mean 'ircr'"),
-        ({"models": 5}, "5: wanted names, or a table of them"),
-        ({"models": [5]}, "wanted names, or a table of them"),
-        ({"models": "rigde"}, "no model 'rigde'; did you mean 'ridge'"),
-        ({"sizes": [0]}, "greater than or equal to 1"),
-        ({"seeds": []}, "at least one size and one seed"),
-        ({"data": {"dataset": "a", "folds": 5, "test": "b"}}, "only one says what is tested"),
-        ({"colour": 1}, "unknown key 'colour'"),
-        ({"limits": {"cell_second": 1}}, "unknown key 'limits.cell_second'"),
-    ],
-)
-def test_wrong_configurations_are_said(values, message):
-    with pytest.raises(ConfigError, match=message):
-        BenchmarkConfig.of({"data": {"dataset": "a"}, "target": "y", **values})
-
-
-def test_all_is_every_registered_one_and_named_ones_keep_their_parameters():
-    from crystalcodec.registry import REPRESENTATIONS
-
-    config = BenchmarkConfig.of(
-        {
-            "data": {"dataset": "a"},
-            "target": "y",
-            "representations": ["all", "ircr:max_sites=40", {"name": "ircr"}],
-            "models": {"mlp": {"seeds": [0], "hidden": [8]}, "ridge": {}},
-        }
-    )
-    chosen = config.chosen_representations()
-    assert list(chosen)[: len(REPRESENTATIONS)] == list(REPRESENTATIONS)
-    assert chosen["ircr (max_sites=40)"] == {"name": "ircr", "max_sites": 40}
-    assert len(chosen) == len(REPRESENTATIONS) + 1
-    assert list(config.chosen_models()) == ["ridge", "mlp"]  # the cheap ones first
-    assert config.chosen_models()["mlp"].settings == {"hidden": [8]}
-
-
-# Mean and spread
-
-
-def made_cell(fold, seed, mae, label="a", status="finished"):
-    return {
-        "label": label,
-        "status": status,
-        "identity": {"model": "ridge", "size": "all", "fold": fold, "seed": seed},
-        "n_train": 80 + fold,
-        **dict.fromkeys(("rmse", "r2", "mae_held"), mae),
-        **dict.fromkeys(("search_seconds", "train_seconds", "predict_seconds"), 1.0),
-        **dict.fromkeys(("peak_memory", "n_train_not_held", "n_test_not_held"), 0),
-        "mae": mae,
-    }
-
-
-def test_spread_is_over_seeds_of_one_fold():
-    (row,) = summarise([made_cell(0, seed, mae) for seed, mae in enumerate((1, 2, 6))], {}, 1)
-    assert row["mae"] == 3
-    assert row["mae_std"] == pytest.approx(np.sqrt(7))
-    assert row["complete"]
-
-
-def test_spread_is_over_folds_each_the_mean_of_its_seeds():
-    cells = [made_cell(0, 0, 1), made_cell(0, 1, 3), made_cell(1, 0, 6)]
-    (row,) = summarise(cells, {}, 2)
-    assert row["mae"] == 4  # of 2 and 6, not of 1, 3 and 6
-    assert row["mae_std"] == pytest.approx(np.sqrt(8))
-    assert (row["n_cells"], row["n_finished"], row["n_train"]) == (3, 3, 81)
-
-
-def test_a_row_that_lacks_a_fold_is_not_complete():
-    (row,) = summarise([made_cell(0, 0, 1), made_cell(1, 0, 9, status="failed")], {}, 2)
-    assert not row["complete"]
-    assert (row["n_cells"], row["n_finished"]) == (2, 1)
