@@ -93,6 +93,46 @@ def test_compositions_and_letters_learn_what_is_replaced():
     assert plain.told_composition.maps[0][0].weight.grad.any()
 
 
+def test_letters_are_of_the_replaced_elements_and_coordinates_of_the_real_ones(monkeypatch):
+    generator, arrays = _generator(substitute=1.0)
+    numbers = arrays["elements"].long()
+    seen = {}
+    real_letters, real_denoising = generator.letters.log_likelihoods, generator._denoising
+
+    def letters(tables, made, lists, known):
+        seen["made"], seen["lists"] = made, lists
+        return real_letters(tables, made, lists, known)
+
+    def denoising(batch, table, frame, of_sites):
+        seen["sites"] = torch.equal(of_sites, table.numbers[frame.orbits])
+        return real_denoising(batch, table, frame, of_sites)
+
+    monkeypatch.setattr(generator.letters, "log_likelihoods", letters)
+    monkeypatch.setattr(generator, "_denoising", denoising)
+    loss = generator(arrays)
+    assert loss < 1e4, "letters that their composition allows"
+    made, lists = seen["made"], seen["lists"]
+    there = lists.letters > 0
+    of_orbits = made.elements.gather(1, lists.slots)
+    # Each element has as many orbits as before, and mostly one of them is another element.
+    for row in range(len(numbers)):
+        before, after = numbers[row][numbers[row] > 0], of_orbits[row][there[row]]
+        counts = [values.unique(return_counts=True)[1].tolist() for values in (before, after)]
+        assert sorted(counts[0]) == sorted(counts[1])
+        assert len({*after.tolist()} - {*before.tolist()}) <= 1
+    assert not torch.equal(made.elements.sort(1).values, _compositions(numbers, made))
+    assert seen["sites"]
+
+
+def _compositions(numbers, made):
+    """Elements of crystals as they were, sorted as those of compositions are."""
+    table = torch.zeros_like(made.elements)
+    for row, of_orbits in enumerate(numbers):
+        kinds = of_orbits[of_orbits > 0].unique()
+        table[row, : len(kinds)] = kinds
+    return table.sort(1).values
+
+
 def test_crystals_as_they_are_are_judged_as_without_it():
     generator, arrays = _generator(substitute=0.5)
     plain, _ = _generator()
