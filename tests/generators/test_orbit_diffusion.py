@@ -12,6 +12,7 @@ import crystalcodec
 from crystalcodec.crystals import Crystals
 from crystalcodec.generators.base import build_generator
 from crystalcodec.generators.conditions import ConditionError, Conditions, Wanted
+from crystalcodec.generators.orbit_diffusion import generator as orbit_generator
 from crystalcodec.generators.orbit_diffusion.generator import _Frame
 from crystalcodec.generators.orbit_diffusion.letters import LetterModel, OrbitLists
 from crystalcodec.generators.orbit_diffusion.tables import (
@@ -20,7 +21,8 @@ from crystalcodec.generators.orbit_diffusion.tables import (
     read_orbits,
     write_orbits,
 )
-from crystalcodec.generators.site_diffusion.composition import Compositions
+from crystalcodec.generators.site_diffusion.composition import Compositions, Temperatures
+from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.models.base import ModelError
 from crystalcodec.representations.ircr import IRCR
 from crystalcodec.representations.wyckoff_orbits import WyckoffOrbits
@@ -411,7 +413,27 @@ def test_what_does_not_fit():
         build_generator("orbit_diffusion", IRCR(), Conditions())
 
 
+@pytest.mark.parametrize("name", ["temperature", "amount_temperature"])
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf")])
-def test_temperatures_that_are_none(trained, temperature):
-    with pytest.raises(ModelError, match="temperature"):
-        sample_arrays(trained, 1, settings={"temperature": temperature})
+def test_temperatures_that_are_none(trained, temperature, name):
+    with pytest.raises(ModelError, match=rf"\b{name} .*wanted"):
+        sample_arrays(trained, 1, settings={name: temperature})
+
+
+@pytest.mark.parametrize(
+    ("settings", "drawn_with"),
+    [
+        ({}, Temperatures(1.0, 0.3)),
+        ({"temperature": 0.7, "amount_temperature": 0.9}, Temperatures(0.7, 0.9)),
+    ],
+)
+def test_temperatures_of_elements_and_amounts(trained, monkeypatch, settings, drawn_with):
+    seen = []
+
+    def watched(*args, temperatures, **more):
+        seen.append(temperatures)
+        return wanted_compositions(*args, temperatures=temperatures, **more)
+
+    monkeypatch.setattr(orbit_generator, "wanted_compositions", watched)
+    sample_arrays(trained, 1, settings={"steps": 2, **settings})
+    assert {*seen} == {drawn_with}

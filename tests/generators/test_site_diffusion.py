@@ -13,9 +13,11 @@ import crystalcodec
 from crystalcodec.crystals import Crystals
 from crystalcodec.generators.base import build_generator
 from crystalcodec.generators.conditions import ConditionError, Conditions, Wanted
+from crystalcodec.generators.site_diffusion import generator as site_generator
 from crystalcodec.generators.site_diffusion.composition import (
     CompositionModel,
     Compositions,
+    Temperatures,
     Told,
     element_ranks,
 )
@@ -137,8 +139,8 @@ def test_probabilities_of_all_compositions_sum_to_one():
     every = _all_compositions(17)
     told = Told(torch.randn(1, 16).expand(len(every), -1))
     group = model.group_logits(Told(told.condition[:1])).log_softmax(1)[0, 17]
-    for temperature in (1.0, 0.5):
-        likelihoods = model.log_likelihoods(every, told, temperature)
+    for temperatures in (Temperatures(), Temperatures(0.5, 0.3)):
+        likelihoods = model.log_likelihoods(every, told, temperatures)
         assert (likelihoods - group).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -175,17 +177,20 @@ def test_guidance_of_compositions():
 
 
 @torch.no_grad()
-def test_compositions_are_drawn_as_often_as_they_are_probable():
+@pytest.mark.parametrize("temperatures", [(1.0, 1.0), (0.6, 1.0), (1.0, 0.3)])
+def test_compositions_are_drawn_as_often_as_they_are_probable(temperatures):
     model = _small_model()
     every = _all_compositions(17)
     told = torch.zeros(1, 16)
-    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)))
+    temperatures = Temperatures(*temperatures)
+    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)), temperatures)
     shares = (likelihoods - model.group_logits(Told(told)).log_softmax(1)[0, 17]).exp()
     n = 20_000
     made, _ = model.draw(
         Told(told.expand(n, -1)),
         torch.Generator().manual_seed(0),
         space_groups=torch.full((n,), 17),
+        temperatures=temperatures,
     )
     keys = {
         (*e, *c): i
@@ -199,13 +204,14 @@ def test_compositions_are_drawn_as_often_as_they_are_probable():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("temperature", [1.0, 0.4])
+@pytest.mark.parametrize("temperatures", [(1.0, 1.0), (0.4, 1.0), (1.0, 0.4)])
 @pytest.mark.parametrize("wanted", [[8], [3, 8], [26, 9]])
-def test_forced_elements_score_what_they_are_probable_with(wanted, temperature):
+def test_forced_elements_score_what_they_are_probable_with(wanted, temperatures):
     model = _small_model()
     every = _all_compositions(17)
     told = torch.zeros(1, 16)
-    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)), temperature)
+    temperatures = Temperatures(*temperatures)
+    likelihoods = model.log_likelihoods(every, Told(told.expand(len(every), -1)), temperatures)
     there = torch.tensor([{*e} - {0} == {*wanted} for e in every.elements.tolist()])
     n = 4000
     made, score = model.draw(
@@ -213,7 +219,7 @@ def test_forced_elements_score_what_they_are_probable_with(wanted, temperature):
         torch.Generator().manual_seed(0),
         space_groups=torch.full((n,), 17),
         forced=torch.tensor(sorted(wanted, key=element_ranks().tolist().__getitem__)),
-        temperature=temperature,
+        temperatures=temperatures,
     )
     assert all({*e} - {0} == {*wanted} for e in made.elements.tolist())
     assert (made.counts.sum(1) == made.n_sites).all()
@@ -440,7 +446,7 @@ def test_multiples_of_a_formula_are_drawn_as_often_as_they_are_probable(two_crys
     every = Compositions(torch.zeros_like(k), 2 * k, elements, counts)
     told = Told(generator.told_composition({}, 4))
     shares, others = (
-        generator.compositions.log_likelihoods(every, told, t).softmax(0)
+        generator.compositions.log_likelihoods(every, told, Temperatures(t, t)).softmax(0)
         for t in (temperature, 1.2 - temperature)
     )
     assert (shares - others).abs().max() > 0.1
@@ -452,17 +458,18 @@ def test_multiples_of_a_formula_are_drawn_as_often_as_they_are_probable(two_crys
         Wanted(formula="NaCl"),
         lambda count: Told(generator.told_composition({}, count)),
         random,
-        temperature=temperature,
+        temperatures=Temperatures(temperature, temperature),
         groups_drawn=False,
     )
     drawn = torch.bincount(made.counts[:, 0], minlength=5)[1:] / n
     torch.testing.assert_close(drawn, shares, atol=0.04, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["temperature", "amount_temperature"])
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
-def test_temperatures_that_are_none(trained, temperature):
-    with pytest.raises(ModelError, match=r"temperature.*wanted"):
-        sample_arrays(trained, 2, settings={"temperature": temperature})
+def test_temperatures_that_are_none(trained, temperature, name):
+    with pytest.raises(ModelError, match=rf"\b{name} .*wanted"):
+        sample_arrays(trained, 2, settings={name: temperature})
 
 
 @pytest.mark.parametrize(
@@ -563,3 +570,22 @@ def test_forced_orders_do_not_matter(trained):
         for order in permutations(("Na", "Cl"))
     ]
     assert np.array_equal(*orders)
+
+
+@pytest.mark.parametrize(
+    ("settings", "drawn_with"),
+    [
+        ({}, Temperatures(1.0, 1.0)),
+        ({"temperature": 0.7, "amount_temperature": 0.9}, Temperatures(0.7, 0.9)),
+    ],
+)
+def test_temperatures_of_elements_and_amounts(trained, monkeypatch, settings, drawn_with):
+    seen = []
+
+    def watched(*args, temperatures, **more):
+        seen.append(temperatures)
+        return wanted_compositions(*args, temperatures=temperatures, **more)
+
+    monkeypatch.setattr(site_generator, "wanted_compositions", watched)
+    sample_arrays(trained, 1, settings={"steps": 2, **settings})
+    assert {*seen} == {drawn_with}

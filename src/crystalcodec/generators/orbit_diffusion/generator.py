@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Final
 
 import torch
@@ -32,6 +31,7 @@ from crystalcodec.generators.site_diffusion.composition import (
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
+    Temperatures,
     Told,
 )
 from crystalcodec.generators.site_diffusion.denoiser import (
@@ -351,6 +351,7 @@ class OrbitDiffusion(Generator):
         sampler: str = "sde",
         guidance: float = 1.0,
         temperature: float = 1.0,
+        amount_temperature: float = 0.3,
     ) -> dict[str, Tensor]:
         """Arrays of n new crystals.
 
@@ -359,18 +360,20 @@ class OrbitDiffusion(Generator):
         steps, sampler, guidance
             See :mod:`crystalcodec.generators.edm`.
         temperature
-            Of elements and their amounts; below 1 for likelier ones.
+            Of elements; below 1 for likelier ones.
+        amount_temperature
+            Of their amounts. Low: amounts that are possible but unlikely are seldom
+            balanced, and those of a structure are mostly clear from its elements.
 
         Raises
         ------
         ModelError
             A temperature of 0 or below; a wish for which no letters are found.
         """
-        if not 0 < temperature < math.inf:
-            raise ModelError(f"temperature is {temperature}, wanted above 0")
+        temperatures = Temperatures(temperature, amount_temperature)
         batch = self.conditions.batch(wanted, n, self.device)
         wished = any(not row.isnan().all() for row in batch.values())
-        made, lists = self._draw(n, wanted, batch, random, wished, guidance, temperature)
+        made, lists = self._draw(n, wanted, batch, random, wished, guidance, temperatures)
         groups = made.space_groups
         crystals, slots = (lists.letters > 0).nonzero(as_tuple=True)
         letters = lists.letters[crystals, slots]
@@ -414,7 +417,7 @@ class OrbitDiffusion(Generator):
         random: torch.Generator,
         wished: bool,
         guidance: float,
-        temperature: float,
+        temperatures: Temperatures,
     ) -> tuple[Compositions, OrbitLists]:
         """Compositions and letters of n crystals; what has no letters is drawn once more."""
 
@@ -432,7 +435,7 @@ class OrbitDiffusion(Generator):
                 wanted,
                 told,
                 random,
-                temperature=temperature,
+                temperatures=temperatures,
                 groups_drawn=True,
             )
             rows = {key: row[: len(made)] for key, row in batch.items()}

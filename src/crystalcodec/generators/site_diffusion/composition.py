@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,9 +14,19 @@ from torch.nn import functional
 
 from crystalcodec.elements import ELECTRONEGATIVITIES, MAX_ATOMIC_NUMBER
 from crystalcodec.generators.site_diffusion.elements import ElementEmbedding, ElementHead
+from crystalcodec.models.base import ModelError
 from crystalcodec.models.dropout import Dropout
 
-__all__ = ["HEADS", "N_SPACE_GROUPS", "CompositionModel", "Compositions", "Told", "element_ranks"]
+__all__ = [
+    "EVEN",
+    "HEADS",
+    "N_SPACE_GROUPS",
+    "CompositionModel",
+    "Compositions",
+    "Temperatures",
+    "Told",
+    "element_ranks",
+]
 
 N_SPACE_GROUPS: Final = 230
 HEADS: Final = 4
@@ -93,6 +104,30 @@ class Compositions:
             torch.repeat_interleave(self.elements.flatten(), flat),
             torch.repeat_interleave(rows, flat),
         )
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """What logits of elements and of their amounts are divided by.
+
+    Below 1 likely ones become likelier.
+
+    Raises
+    ------
+    ModelError
+        One that is not above 0.
+    """
+
+    elements: float = 1.0
+    amounts: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("temperature", self.elements), ("amount_temperature", self.amounts)):
+            if not 0 < value < math.inf:
+                raise ModelError(f"{name} is {value}, wanted above 0")
+
+
+EVEN: Final = Temperatures()
 
 
 @dataclass(frozen=True)
@@ -201,11 +236,10 @@ class CompositionModel(nn.Module):
         self.register_buffer("ranks", element_ranks(), persistent=False)
         self.register_buffer("seen", torch.ones(n_elements, dtype=torch.bool))
 
-    def log_likelihoods(self, made: Compositions, told: Told, temperature: float = 1.0) -> Tensor:
-        """(n,) logarithm of the probability of each.
-
-        With the temperature that :meth:`draw` draws elements and amounts with.
-        """
+    def log_likelihoods(
+        self, made: Compositions, told: Told, temperatures: Temperatures = EVEN
+    ) -> Tensor:
+        """(n,) logarithm of the probability of each, with what :meth:`draw` draws with."""
         group = self.group_logits(told).log_softmax(dim=1)
         total = self.total_logits(made.space_groups, told).log_softmax(dim=1)
         likelihood = group.gather(1, made.space_groups[:, None])[:, 0]
@@ -216,11 +250,11 @@ class CompositionModel(nn.Module):
         for rows in n_elements.argsort().chunk(_PARTS):
             most = int(n_elements[rows].max()) if len(rows) else 0
             if most:
-                each = self._each_element(made[rows].cut(most), told[rows], temperature)
+                each = self._each_element(made[rows].cut(most), told[rows], temperatures)
                 of_elements = of_elements.index_copy(0, rows, each)
         return likelihood + of_elements
 
-    def _each_element(self, made: Compositions, told: Told, temperature: float) -> Tensor:
+    def _each_element(self, made: Compositions, told: Told, temperatures: Temperatures) -> Tensor:
         """(n,) logarithm of the probability of the elements and their amounts."""
         before = made.counts.cumsum(1) - made.counts
         left = made.n_sites[:, None] - before
@@ -230,11 +264,11 @@ class CompositionModel(nn.Module):
         # Nothing follows the last one.
         hidden = self._hidden(made.cut(len(step) - 1), told)
         chosen = told.mixed([self._element_logits(rows, previous) for rows in hidden])
-        chosen = (chosen / temperature).log_softmax(dim=2)
+        chosen = (chosen / temperatures.elements).log_softmax(dim=2)
         amounts = told.mixed(
             [self._amount_logits(rows, made.elements, left, last) for rows in hidden]
         )
-        amounts = (amounts / temperature).log_softmax(dim=2)
+        amounts = (amounts / temperatures.amounts).log_softmax(dim=2)
         each = chosen.gather(2, made.elements[..., None])[..., 0]
         each = each + amounts.gather(2, made.counts[..., None])[..., 0]
         return torch.where(made.counts > 0, each, 0.0).sum(1)
@@ -290,7 +324,7 @@ class CompositionModel(nn.Module):
         *,
         space_groups: Tensor | None = None,
         forced: Tensor | None = None,
-        temperature: float = 1.0,
+        temperatures: Temperatures = EVEN,
     ) -> tuple[Compositions, Tensor]:
         """Random compositions, and the logarithm of the probability of what was forced.
 
@@ -302,7 +336,7 @@ class CompositionModel(nn.Module):
             Given ones; drawn where None.
         forced : (k,)
             Atomic numbers of the elements that are to be there, and no other, in order.
-        temperature
+        temperatures
             Below 1 likely elements and amounts become likelier.
         """
         n, device = len(told), told.condition.device
@@ -331,10 +365,10 @@ class CompositionModel(nn.Module):
             if forced is not None and step >= len(forced):
                 break
             if forced is None:
-                chosen = _draw(logits, random, temperature)
+                chosen = _draw(logits, random, temperatures.elements)
             else:
                 chosen = forced[step].expand(n)
-                score = score + (logits / temperature).log_softmax(1)[:, chosen[0]]
+                score = score + (logits / temperatures.elements).log_softmax(1)[:, chosen[0]]
             last = torch.tensor([step == self.max_elements - 1], device=device)
             amounts = told.mixed(
                 [self._amount_logits(rows, chosen[:, None], left[:, None], last) for rows in hidden]
@@ -345,11 +379,11 @@ class CompositionModel(nn.Module):
                 held = torch.arange(amounts.shape[1], device=device)
                 allowed = held == most[:, None] if after == 0 else held <= most[:, None]
                 # What the model gives to amounts that leave too little, or too much, is lost.
-                logs = (amounts / temperature).log_softmax(1)
+                logs = (amounts / temperatures.amounts).log_softmax(1)
                 kept = torch.where(allowed, logs, _NONE).logsumexp(1)
                 score = score + kept
                 amounts = torch.where(allowed, amounts, _NONE)
-            amount = _draw(amounts, random, temperature)
+            amount = _draw(amounts, random, temperatures.amounts)
             going = left > 0
             elements[:, step] = torch.where(going, chosen, 0)
             counts[:, step] = torch.where(going, amount, 0)

@@ -13,6 +13,7 @@ from crystalcodec.generators.site_diffusion.composition import (
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
+    Temperatures,
     Told,
 )
 
@@ -29,7 +30,7 @@ def wanted_compositions(
     told: Callable[[int], Told],
     random: torch.Generator,
     *,
-    temperature: float,
+    temperatures: Temperatures,
     groups_drawn: bool,
 ) -> Compositions:
     """Space groups and compositions of n crystals.
@@ -44,14 +45,14 @@ def wanted_compositions(
         Formula, elements, space group.
     told
         The conditions of so many crystals.
-    temperature
-        Of elements and their amounts.
+    temperatures
+        Of elements and of their amounts.
     groups_drawn
         Whether the model knows space groups; they are 0 where not.
     """
     if wanted.formula:
         every = _of_formula(model, wanted, groups_drawn)
-        score = model.log_likelihoods(every, told(len(every)), temperature)
+        score = model.log_likelihoods(every, told(len(every)), temperatures)
     else:
         trials = min(_TRIALS * n, _TRIALS_AT_MOST) if wanted.elements else n
         device = model.ranks.device
@@ -64,7 +65,7 @@ def wanted_compositions(
             forced = torch.tensor([ATOMIC_NUMBERS[s] for s in symbols], device=device)
             forced = forced[model.ranks[forced].argsort()]
         every, score = model.draw(
-            told(trials), random, space_groups=groups, forced=forced, temperature=temperature
+            told(trials), random, space_groups=groups, forced=forced, temperatures=temperatures
         )
         if not wanted.elements:
             return every

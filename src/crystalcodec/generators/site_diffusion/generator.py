@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Final
 
 import torch
@@ -21,6 +20,7 @@ from crystalcodec.generators.site_diffusion.composition import (
     N_SPACE_GROUPS,
     CompositionModel,
     Compositions,
+    Temperatures,
     Told,
 )
 from crystalcodec.generators.site_diffusion.denoiser import (
@@ -36,7 +36,6 @@ from crystalcodec.generators.site_diffusion.tables import (
     unreadable,
     write_sites,
 )
-from crystalcodec.models.base import ModelError
 from crystalcodec.representations.base import Representation
 from crystalcodec.representations.ircr import IRCR
 
@@ -265,6 +264,7 @@ class SiteDiffusion(Generator):
         sampler: str = "sde",
         guidance: float = 1.0,
         temperature: float = 1.0,
+        amount_temperature: float = 1.0,
     ) -> dict[str, Tensor]:
         """Arrays of n new crystals.
 
@@ -273,10 +273,16 @@ class SiteDiffusion(Generator):
         steps, sampler, guidance
             See :mod:`crystalcodec.generators.edm`.
         temperature
-            Of elements and their amounts; below 1 for likelier ones.
+            Of elements; below 1 for likelier ones.
+        amount_temperature
+            Of their amounts.
+
+        Raises
+        ------
+        ModelError
+            A temperature of 0 or below.
         """
-        if not 0 < temperature < math.inf:
-            raise ModelError(f"temperature is {temperature}, wanted above 0")
+        temperatures = Temperatures(temperature, amount_temperature)
         batch = self.conditions.batch(wanted, n, self.device)
         # The space group is known with and without what is wished.
         wished = any(not batch[key].isnan().all() for key in self.told.keys)
@@ -292,7 +298,7 @@ class SiteDiffusion(Generator):
             wanted,
             told,
             random,
-            temperature=temperature,
+            temperatures=temperatures,
             groups_drawn=self.group_key is not None,
         )
         numbers, crystals = made.sites()
