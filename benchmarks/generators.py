@@ -99,8 +99,9 @@ class Drawn:
 
 def sampled(name: str, folder: Path, seed: int, protocol: Protocol) -> Drawn:
     """Samples of a run, kept; None for attempts where its arrays are not decoded to crystals."""
-    settings = dict(protocol.settings.get(name, {}))
     run = open_generator(folder)
+    # With the defaults, which may be others at another time.
+    settings = {**run.generator.sample_settings(), **protocol.settings.get(name, {})}
     identity = {
         "files": run.record["files"],
         "model": run.record["model"],
@@ -130,6 +131,7 @@ def sampled(name: str, folder: Path, seed: int, protocol: Protocol) -> Drawn:
             "processor_seconds_per_1000": processor * 1000 / protocol.n,
             "threads": protocol.threads,
             "decoded": made.decoded is not None,
+            "settings": settings,
         }
         attempts = None
         if made.decoded is not None:
