@@ -1,6 +1,6 @@
 """Do crystals that are asked for a property value have it, as a predictor of our own tells?
 
-    python benchmarks/property_wishes.py --model site_diffusion
+    python benchmarks/property_wishes.py --model orbit_diffusion
 
 For each property that the generator was trained with and the package predicts: samples without a
 wish, and with each wanted value (the mean of the training data, less and plus one and two standard
@@ -28,7 +28,7 @@ from crystalcodec.workflow.generating.sampling import sample_arrays
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="site_diffusion")
+    parser.add_argument("--model", default="orbit_diffusion")
     parser.add_argument("-n", type=int, default=300, help="samples of each wish")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0])

@@ -5,8 +5,8 @@ checked with the same seed: it stops, and leaves what the package held, where a 
 the shipped one's gives crystals, or valid ones, by more than ``--tolerance``. A line of
 ``PRETRAINED_GENERATORS`` in ``registry.py`` then gives it its name.
 
-    python scripts/ship_generator.py runs/site_diffusion site_diffusion_mp20 --half \
-        --card scripts/cards/site_diffusion_mp20.md
+    python scripts/ship_generator.py runs/orbit_diffusion/seed-0 orbit_diffusion_mp20 --half \
+        --card scripts/cards/orbit_diffusion_mp20.md
 """
 
 from __future__ import annotations

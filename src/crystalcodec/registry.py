@@ -122,7 +122,7 @@ PRETRAINED: Final[Mapping[str, str]] = {
 }
 """Properties that the package predicts, and the folder of ``pretrained/`` that holds the model."""
 
-PRETRAINED_GENERATORS: Final[Mapping[str, str]] = {"site_diffusion": "site_diffusion_mp20"}
+PRETRAINED_GENERATORS: Final[Mapping[str, str]] = {"orbit_diffusion": "orbit_diffusion_mp20"}
 """Generators of the package and their folders in ``pretrained/generators``; the first is taken
 where none is named."""
 
