@@ -349,7 +349,7 @@ class OrbitDiffusion(Generator):
         *,
         steps: int = 30,
         sampler: str = "sde",
-        guidance: float = 1.0,
+        guidance: float = 2.0,
         temperature: float = 1.0,
         amount_temperature: float = 0.3,
     ) -> dict[str, Tensor]:
@@ -357,8 +357,11 @@ class OrbitDiffusion(Generator):
 
         Parameters
         ----------
-        steps, sampler, guidance
+        steps, sampler
             See :mod:`crystalcodec.generators.edm`.
+        guidance
+            Of wished property values, see :mod:`crystalcodec.generators.edm`. Above 1, since many
+            crystals are learnt without values (``drop``).
         temperature
             Of elements; below 1 for likelier ones.
         amount_temperature
