@@ -24,6 +24,8 @@ from record import RESULTS, record  # first: it sets the number of threads
 # isort: split
 import argparse
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,12 +79,14 @@ def main() -> None:
         rows[name] = {
             "generator": generator.name,
             "representation": generator.representation.name,
+            "command": shlex.join(["python", *sys.argv]),
+            "seed": arguments.seed,
             "n_crystals": len(crystals),
             "n_not_encoded": arguments.n - len(crystals),
             "back_from_noise": found,
             "samples": of_decoded(sampled.decoded, len(crystals), None),
         }
-    record(NAME, {"n": arguments.n, "seed": arguments.seed, "runs": rows}, packages=("torch",))
+        record(NAME, {"runs": rows}, packages=("torch",))
 
 
 def levels(

@@ -24,6 +24,7 @@ from crystalcodec.generators.orbit_diffusion.tables import (
 from crystalcodec.generators.site_diffusion.composition import Compositions, Temperatures
 from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.models.base import ModelError
+from crystalcodec.plots.samples import draw_samples
 from crystalcodec.representations.ircr import IRCR
 from crystalcodec.representations.wyckoff_orbits import WyckoffOrbits
 from crystalcodec.symmetry import space_group_numbers
@@ -437,3 +438,12 @@ def test_temperatures_of_elements_and_amounts(trained, monkeypatch, settings, dr
     monkeypatch.setattr(orbit_generator, "wanted_compositions", watched)
     sample_arrays(trained, 1, settings={"steps": 2, **settings})
     assert {*seen} == {drawn_with}
+
+
+def test_pictures_of_samples_show_the_orbits(two_crystals):
+    """Not the space group, which is one line of 230 numbers with one that is 1."""
+    arrays = ORBITS.encode(two_crystals).arrays
+    figure = draw_samples(ORBITS, arrays, [*two_crystals], ["", ""])
+    for axes in figure.axes[:2]:
+        (image,) = axes.images
+        assert sorted(image.get_array().shape) == sorted(arrays["frac_coords"].shape[1:])

@@ -29,7 +29,7 @@ def draw_samples(
     reasons: Sequence[str],
     title: str = "",
 ) -> Figure:
-    """A column a sample: the first picture of its arrays, and its crystal or why there is none.
+    """A column a sample: its first array with the most axes, and its crystal or why there is none.
 
     Parameters
     ----------
@@ -49,8 +49,9 @@ def draw_samples(
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, n, squeeze=False)
     for column in range(n):
-        one = {name: array[column] for name, array in arrays.items()}
-        shown = tiles(representation, one)
+        # Numbers beside a picture (a cell, a space group) tell less than the picture.
+        largest = max(arrays, key=lambda name: arrays[name].ndim)
+        shown = tiles(representation, {largest: arrays[largest][column]})
         axes[0, column].set_axis_off()
         if shown:
             draw_tile(axes[0, column], shown[0])
