@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +242,27 @@ def test_names(benchmark_module):
     for wrong in (["a"], ["a=b", "a=c"], ["=b"], ["random=x"]):
         with pytest.raises(SystemExit):
             benchmark_module._pairs(wrong)
+
+
+def test_samples_are_drawn_anew_where_a_default_is_another(
+    folder, benchmark_module, monkeypatch, toy
+):
+    held_out = Dataset.read(folder / "val.parquet").crystals
+    protocol = benchmark_module.Protocol(held_out, held_out, 3, folder / "cache")
+    drawn = []
+
+    def watched(*given, settings, **more):
+        drawn.append(settings)
+        return sample_arrays(*given, **more)
+
+    sample_arrays = benchmark_module.sample_arrays
+    monkeypatch.setattr(benchmark_module, "sample_arrays", watched)
+    for default in (1.0, 2.0, 2.0, 1.0):
+        known = classmethod(lambda cls, default=default: {"blur": default})
+        monkeypatch.setattr(toy, "sample_settings", known)
+        made = benchmark_module.sampled("toy", folder / "run", 0, protocol)
+        assert made.about["settings"] == {"blur": default}
+    assert drawn == [{"blur": 1.0}, {"blur": 2.0}]
+    given = replace(protocol, settings={"toy": {"blur": 3.0}})
+    benchmark_module.sampled("toy", folder / "run", 0, given)
+    assert drawn[2:] == [{"blur": 3.0}]

@@ -447,3 +447,10 @@ def test_pictures_of_samples_show_the_orbits(two_crystals):
     for axes in figure.axes[:2]:
         (image,) = axes.images
         assert sorted(image.get_array().shape) == sorted(arrays["frac_coords"].shape[1:])
+
+
+def test_defaults_of_sampling(trained):
+    """What the page says, and the figures of the shipped weights were measured with."""
+    settings = trained.sample_settings()
+    names = ("steps", "sampler", "guidance", "temperature", "amount_temperature")
+    assert [settings[name] for name in names] == [30, "sde", 2.0, 1.0, 0.3]
