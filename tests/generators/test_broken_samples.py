@@ -43,7 +43,7 @@ def untrained():
 
 @torch.no_grad()
 @pytest.mark.parametrize("level", [0.03, 0.5, 4.0])
-def test_denoising_from_a_level(script, untrained, level):
+def test_denoising_from_a_level(script, untrained, level, monkeypatch):
     """An untrained network knows the deviation of the data: x / √(1 + σ²) is the way down."""
     generator, _, arrays = untrained
     picture, row = generator.scaling(arrays)
@@ -51,7 +51,18 @@ def test_denoising_from_a_level(script, untrained, level):
     x = clean + level * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     random = torch.Generator().manual_seed(1)
     varies = torch.cat([generator.scaling.varies.flatten(), generator.scaling.row_varies])
+    denoised, seen = generator._denoised, []
+
+    def watched(x, sigma, told):
+        seen.append((sigma[0].item(), x))
+        return denoised(x, sigma, told)
+
+    monkeypatch.setattr(generator, "_denoised", watched)
     back = script.back(generator, x, level, random)
+    first, begun = seen[0]
+    assert first == pytest.approx(level, rel=1e-4)
+    assert max(sigma for sigma, _ in seen) == first
+    torch.testing.assert_close(begun, x, rtol=1e-4, atol=1e-4)
     wanted = x / (1 + level**2) ** 0.5
     torch.testing.assert_close(back[:, varies], wanted[:, varies], rtol=0.03, atol=0.01)
 
