@@ -12,6 +12,7 @@ import crystalcodec
 from crystalcodec.crystals import Crystals
 from crystalcodec.generators.base import build_generator
 from crystalcodec.generators.conditions import ConditionError, Conditions, Wanted
+from crystalcodec.generators.edm import guided
 from crystalcodec.generators.orbit_diffusion import generator as orbit_generator
 from crystalcodec.generators.orbit_diffusion.generator import _Frame
 from crystalcodec.generators.orbit_diffusion.letters import LetterModel, OrbitLists
@@ -21,7 +22,7 @@ from crystalcodec.generators.orbit_diffusion.tables import (
     read_orbits,
     write_orbits,
 )
-from crystalcodec.generators.site_diffusion.composition import Compositions, Temperatures
+from crystalcodec.generators.site_diffusion.composition import Compositions, Temperatures, Told
 from crystalcodec.generators.site_diffusion.drawing import wanted_compositions
 from crystalcodec.models.base import ModelError
 from crystalcodec.plots.samples import draw_samples
@@ -454,3 +455,29 @@ def test_defaults_of_sampling(trained):
     settings = trained.sample_settings()
     names = ("steps", "sampler", "guidance", "temperature", "amount_temperature")
     assert [settings[name] for name in names] == [30, "sde", 2.0, 1.0, 0.3]
+
+
+@pytest.mark.parametrize(("settings", "strength"), [({}, 2.0), ({"guidance": 3.5}, 3.5)])
+def test_wished_values_are_guided_in_every_step(two_crystals, monkeypatch, settings, strength):
+    """Compositions and the denoiser get the strength; without a wish there is no guidance."""
+    conditions = Conditions.fit((), {"energy": np.array([-1.0, 1.0])})
+    sizes = {"width": 16, "messages": 8, "layers": 1, "composition_width": 16, "letter_width": 16}
+    generator = build_generator("orbit_diffusion", ORBITS, conditions, **sizes)
+    generator.prepare(two_crystals, _tensors(two_crystals))
+    told, denoised = [], []
+
+    def watched_told(*args):
+        told.append(args[2])
+        return Told(*args)
+
+    def watched_guided(denoise, blank, guidance):
+        denoised.append(guidance)
+        return guided(denoise, blank, guidance)
+
+    monkeypatch.setattr(orbit_generator, "Told", watched_told)
+    monkeypatch.setattr(orbit_generator, "guided", watched_guided)
+    sample_arrays(generator, 1, Wanted(values={"energy": 0.5}), settings={"steps": 2, **settings})
+    assert {*told} == {*denoised} == {strength}
+    denoised.clear()
+    sample_arrays(generator, 1, settings={"steps": 2, **settings})
+    assert not denoised
