@@ -83,7 +83,8 @@ def test_a_condition_tells_which():
     assert len(set(free.decoded.crystals.formulas)) > 1
 
 
-def test_a_run_from_the_recipe_to_the_crystals(tmp_path):
+def test_a_run_from_the_recipe_to_the_crystals(tmp_path, monkeypatch):
+    monkeypatch.setattr("crystalcodec.workflow.precision.computes_bfloat16", lambda: True)
     many = Crystals.concatenate([CRYSTALS] * 8)
     values = {"band_gap": np.tile([8.5, 7.8, 14.2], 8)}
     Dataset.from_crystals(many, properties=values).write(tmp_path / "data.parquet")

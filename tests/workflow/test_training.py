@@ -258,7 +258,8 @@ def test_other_recipes(values, tmp_path, training, transform, made_dataset):
     assert np.isfinite(json.loads((run.folder / "metrics.json").read_text())["train"]["mae"])
 
 
-def test_mixed_precision_and_convolutions(values, tmp_path):
+def test_mixed_precision_and_convolutions(values, tmp_path, monkeypatch):
+    monkeypatch.setattr("crystalcodec.workflow.precision.computes_bfloat16", lambda: True)
     config = changed(
         values,
         model={"name": "cnn1d", "channels": [4], "kernels": [3], "strides": [2], "paddings": [1]},

@@ -149,7 +149,12 @@ def train(
         int | None, typer.Option(help="Epochs of each trial of --transform auto.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="32-true, bf16-mixed (32-true on processors without fast bfloat16) or 16-mixed."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch.")] = None,
     checkpoint_seconds: Annotated[
         float | None, typer.Option(help="Seconds between states to go on from.")

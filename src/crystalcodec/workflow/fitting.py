@@ -18,6 +18,7 @@ from crystalcodec.workflow.config import MachineConfig, RunConfig, TrainingConfi
 from crystalcodec.workflow.input_network import InputNetwork
 from crystalcodec.workflow.loop import Loop, Objective
 from crystalcodec.workflow.objectives import TargetObjective
+from crystalcodec.workflow.precision import used_precision
 from crystalcodec.workflow.progress import stop_requests, training_progress
 from crystalcodec.workflow.samples import (
     AugmentedCrystals,
@@ -163,14 +164,16 @@ def run_loop(
 
 
 def make_fabric(machine: MachineConfig) -> Fabric:
-    """What moves a training to its device and precision."""
+    """What moves a training to its device and precision, float32 where bfloat16 is slow here."""
     from lightning.fabric import Fabric
 
     # It announces its precision on every start; the configuration tells it.
     for name in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     accelerator = "gpu" if machine.device == "cuda" else machine.device
-    return Fabric(accelerator=accelerator, devices=1, precision=machine.precision)
+    plain = Fabric(accelerator=accelerator, devices=1)
+    used: Any = used_precision(machine.precision, plain.device.type)
+    return Fabric(accelerator=accelerator, devices=1, precision=used)
 
 
 def _inputs(part: Labelled) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from crystalcodec.failures import Failure
 from crystalcodec.representations.base import Encoded, Representation
 from crystalcodec.workflow.applicability import HiddenVectors
 from crystalcodec.workflow.ensembles import Ensemble, averaged, open_ensemble
+from crystalcodec.workflow.precision import used_precision
 from crystalcodec.workflow.predictions import PredictionError, Predictions, check_table_path
 from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.samples import Samples, encode_samples, ragged_arrays, redescribe
@@ -292,8 +293,9 @@ def outputs_of(run: Run, crystals: Crystals, copies: int | None = None) -> tuple
     """What the network of a run gives for crystals, before any transform is undone.
 
     Every cell is made right-handed first, which moves no atom. The network works in the precision
-    that it was trained in; its last layer always in float32. Outputs are averaged over the
-    augmented copies, as many as the run is configured for where ``copies`` is None.
+    that it was trained in, where the processor does that well; its last layer always in float32.
+    Outputs are averaged over the augmented copies, as many as the run is configured for where
+    ``copies`` is None.
 
     Returns
     -------
@@ -421,7 +423,6 @@ def network_outputs(
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:
-    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    # A processor has no float16 arithmetic worth using: float32 is the same, and more exact.
-    used = kind is not None and not (kind is torch.float16 and device.type == "cpu")
-    return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=used)
+    used = used_precision(precision, device.type)
+    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(used)
+    return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)

@@ -15,9 +15,18 @@ import torch
 from crystalcodec.io.whole import whole_file
 from crystalcodec.workflow.checkpoints import FORMAT
 from crystalcodec.workflow.config import ConfigError, RunConfig
+from crystalcodec.workflow.precision import used_precision
 from crystalcodec.workflow.runs import RECORD, write_json
 
-__all__ = ["check_machine", "fixed_threads", "provenance", "start_folder", "torch_device"]
+__all__ = [
+    "check_machine",
+    "computed_precision",
+    "fixed_threads",
+    "precision_notice",
+    "provenance",
+    "start_folder",
+    "torch_device",
+]
 
 
 def check_machine(config: RunConfig) -> None:
@@ -28,6 +37,22 @@ def check_machine(config: RunConfig) -> None:
         raise ConfigError(f"machine.device is {device!r}, torch sees none: use 'auto' or 'cpu'")
     if config.machine.precision == "16-mixed" and device != "cuda" and not there["cuda"]:
         raise ConfigError("machine.precision '16-mixed' needs a CUDA device: use 'bf16-mixed'")
+
+
+def computed_precision(config: RunConfig) -> str:
+    """The precision that the machine computes in, see :func:`used_precision`."""
+    return used_precision(config.machine.precision, _device(config))
+
+
+def precision_notice(config: RunConfig) -> tuple[str, ...]:
+    """What to tell where that is not the precision wanted."""
+    wanted = config.machine.precision
+    if computed_precision(config) == wanted:
+        return ()
+    return (
+        f"machine.precision {wanted!r}: this processor has no fast bfloat16 and would take many "
+        "times as long; it computes in 32-true, which is more exact",
+    )
 
 
 def start_folder(folder: Path, config: RunConfig, record: Mapping[str, Any]) -> None:
@@ -66,5 +91,13 @@ def fixed_threads(threads: int) -> Iterator[None]:
 
 def torch_device(config: RunConfig) -> str:
     """Where the runs that give inputs work: on a CUDA device where this one does."""
+    return "cuda" if _device(config) == "cuda" else "cpu"
+
+
+def _device(config: RunConfig) -> str:
+    """The kind of device that a training takes; ``auto`` is the first that there is."""
     wanted = config.machine.device
-    return "cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
+    if wanted != "auto":
+        return wanted
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return next((name for name, found in there.items() if found), "cpu")

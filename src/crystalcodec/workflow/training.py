@@ -46,7 +46,9 @@ from crystalcodec.workflow.samples import ragged_arrays, redescribe, split_share
 from crystalcodec.workflow.splits import Labelled, label, load_splits
 from crystalcodec.workflow.starting import (
     check_machine,
+    computed_precision,
     fixed_threads,
+    precision_notice,
     provenance,
     start_folder,
     torch_device,
@@ -138,7 +140,12 @@ def train_predictor(
             name: label(part, config.columns, representation, name, inputs)
             for name, part in datasets.items()
         }
-        for line in (*_left_out(data, config), *other_data(config, inputs)):
+        notices = (
+            *precision_notice(config),
+            *_left_out(data, config),
+            *other_data(config, inputs),
+        )
+        for line in notices:
             say(line)
         # Refused here, before anything is written.
         first = {t.column: "standardise" for t in config.targets if t.transform == "auto"}
@@ -153,6 +160,7 @@ def train_predictor(
             **provenance(command),
             "status": "training",
             "identity": wanted,
+            "precision": computed_precision(config),
             **_described(task, network),
             "transform_trials": (found or {}).get("transform_trials", {}),
         }

@@ -73,17 +73,16 @@ class Network:
     ) -> FittedNetwork:
         """Train on rows that are held and their targets."""
         import torch
-        from lightning.fabric import Fabric
 
         from crystalcodec.models.base import build_model
         from crystalcodec.models.scaling import fit_scaling
-        from crystalcodec.workflow.config import TrainingConfig
+        from crystalcodec.workflow.config import MachineConfig, TrainingConfig
+        from crystalcodec.workflow.fitting import make_fabric
         from crystalcodec.workflow.loop import Loop
         from crystalcodec.workflow.samples import encode_samples, ragged_arrays
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        _quiet()
         model, training = _divided(settings)
         precision = training.pop("precision", "32-true")
         share, bounds = (_SEARCH_SHARE, _SEARCH_EPOCHS) if searching else (1.0, _EPOCHS)
@@ -98,8 +97,9 @@ class Network:
         encoded = features.arrays(rows)
         ragged = ragged_arrays(features.representation)
         scaling = fit_scaling(encoded.arrays, "standardise", "entry", ragged, predictor.unscaled)
-        accelerator = "gpu" if device == "cuda" else device
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric = make_fabric(
+            MachineConfig.model_validate({"device": device, "precision": precision})
+        )
         mean, std = float(targets.mean()), float(targets.std()) or 1.0
         wanted = ((targets - mean) / std).astype(np.float32)[:, None]
         samples = encode_samples(
@@ -200,14 +200,6 @@ def _divided(settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     trained = {*TrainingConfig.model_fields, "seen", "precision"}
     training = {**_TRAINING, **{k: v for k, v in settings.items() if k in trained}}
     return {k: v for k, v in settings.items() if k not in trained}, training
-
-
-def _quiet() -> None:
-    """Fabric announces its precision on every start."""
-    import logging
-
-    for name in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 NETWORKS: Final[Mapping[str, Network]] = {

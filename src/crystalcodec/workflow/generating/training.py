@@ -40,7 +40,14 @@ from crystalcodec.workflow.runs import (
 )
 from crystalcodec.workflow.samples import Batch, redescribe, split_share
 from crystalcodec.workflow.splits import load_splits
-from crystalcodec.workflow.starting import check_machine, fixed_threads, provenance, start_folder
+from crystalcodec.workflow.starting import (
+    check_machine,
+    computed_precision,
+    fixed_threads,
+    precision_notice,
+    provenance,
+    start_folder,
+)
 from crystalcodec.workflow.targets import target_values
 
 __all__ = ["GeneratorObjective", "train_generator"]
@@ -134,6 +141,8 @@ def train_generator(
         parts = {
             name: _told(part, columns, representation, name) for name, part in datasets.items()
         }
+        for line in precision_notice(config):
+            say(line)
         _say_left_out(parts, say)
         conditions = Conditions.fit(told.crystal if told else (), parts["train"].columns, units)
         parameters = generator_parameters(config.model.name, **config.model.parameters)
@@ -144,6 +153,7 @@ def train_generator(
             **provenance(command),
             "status": "training",
             "identity": wanted,
+            "precision": computed_precision(config),
             "config": config.values(),
             "representation": representation.config(),
             "model": {"name": config.model.name, **parameters},
