@@ -55,6 +55,12 @@ def generate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of sampling: sampler=sde.")
     ] = None,
+    decode: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--decode", help="Other limits of the decoder than trained with: noise_limit=0.3."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random numbers of the samples.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples made at a time.")] = 250,
     seed_run: Annotated[
@@ -146,6 +152,7 @@ def generate(
                 seed=seed,
                 batch_size=batch_size,
                 device=device,
+                decoding=_assigned("--decode", decode or []),
                 clean=[] if clean is None else clean.split(","),
                 drop_invalid=drop_invalid,
                 relax=relax,
@@ -167,27 +174,48 @@ def generate(
     _show(made, out, say)
     if not len(made.crystals):
         print("no crystal is left: the report tells why", file=sys.stderr)
+        _say_limits(made)
         raise typer.Exit(1)
+
+
+def _say_limits(made: Any) -> None:
+    """What nothing was decoded with, and how to take wider limits."""
+    from crystalcodec.workflow.generating.decoders import decoding_parameters
+
+    parameters = decoding_parameters(made.run.representation)
+    if parameters and not dict(made.funnel.stages)["decoded"]:
+        told = ", ".join(f"{name}={value}" for name, value in parameters.items())
+        print(
+            f"nothing was decoded, with {told}: --decode NAME=VALUE takes other limits",
+            file=sys.stderr,
+        )
 
 
 def _settings(assignments: list[str], **given: Any) -> dict[str, Any]:
     """Settings of sampling by name."""
     from inspect import signature
 
-    from crystalcodec.cli.train import value_of
     from crystalcodec.workflow.generating.generation import generate
 
     settings = {name: value for name, value in given.items() if value is not None}
+    chosen = _assigned("--set", assignments)
+    for key in chosen:
+        if key in signature(generate).parameters:
+            raise typer.BadParameter(f"--set {key}: {key} has an option of its own")
+    return settings | chosen
+
+
+def _assigned(option: str, assignments: list[str]) -> dict[str, Any]:
+    """Values by name, of ``key=value``."""
+    from crystalcodec.cli.train import value_of
+
+    values = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip().isidentifier():
-            raise typer.BadParameter(f"--set {assignment!r}: wanted key=value")
-        if key.strip() in signature(generate).parameters:
-            raise typer.BadParameter(
-                f"--set {assignment!r}: {key.strip()} has an option of its own"
-            )
-        settings[key.strip()] = value_of(text.strip())
-    return settings
+            raise typer.BadParameter(f"{option} {assignment!r}: wanted key=value")
+        values[key.strip()] = value_of(text.strip())
+    return values
 
 
 def _evidence(

@@ -19,6 +19,7 @@ from crystalcodec.relaxation.base import Relaxed
 from crystalcodec.representations.base import InvertibleRepresentation
 from crystalcodec.workflow.generating.cleaning import clean as run_steps
 from crystalcodec.workflow.generating.cleaning import parse_steps
+from crystalcodec.workflow.generating.decoders import with_decoding
 from crystalcodec.workflow.generating.folders import claim_folder, release_folder
 from crystalcodec.workflow.generating.funnel import Funnel, measure_funnel
 from crystalcodec.workflow.generating.funnel import drop_invalid as without_invalid
@@ -123,6 +124,7 @@ def generate(
     seed: int = 0,
     batch_size: int = 250,
     device: str = "cpu",
+    decoding: Mapping[str, Any] | None = None,
     clean: Sequence[str] = (),
     drop_invalid: bool = False,
     relax: bool = False,
@@ -166,6 +168,10 @@ def generate(
         Random numbers, and samples made at a time: both are part of what comes out.
     device
         ``cpu``, ``cuda``, or ``auto`` for the latter where there is one.
+    decoding
+        Parameters of the representation that decode, where others are wanted than in the training:
+        ``tolerance``, ``noise_limit`` and so on
+        (:data:`~crystalcodec.workflow.generating.decoders.DECODING`).
     clean
         Steps of :data:`~crystalcodec.workflow.generating.cleaning.STEPS`, ``name`` or
         ``name=tolerance``, in their order.
@@ -200,12 +206,15 @@ def generate(
         A wish, a setting or a cleaning step that is not possible.
     GenerationError
         Options that do not go together, or a folder that holds something else.
+    RepresentationError
+        A value of ``decoding`` that the representation does not take.
     """
     steps = parse_steps(clean)
     check_options(n, batch_size, seed, jobs, relax=relax or bool(potential), hull=hull)
     chosen = device_of(device)
     run = find_generator(model, seed=seed_run, device=chosen)
     check_representation(run, representation)
+    run = with_decoding(run, decoding or {})
     values, guided = dict(where or {}), None
     if guide is not None:
         guided = open_guide(guide, run.generator, values, guide_strength)
@@ -235,6 +244,7 @@ def generate(
         None if folder is None else Path(folder),
         progress,
         {} if guided is None else guided.record,
+        dict(decoding or {}),
     )
     samples = _samples(plan)
     if plan.folder is not None:

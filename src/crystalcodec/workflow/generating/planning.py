@@ -62,6 +62,7 @@ class Plan:
     folder: Path | None
     progress: Progress | None
     guide: Mapping[str, Any] = field(default_factory=dict)
+    decoding: Mapping[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -90,6 +91,7 @@ class Plan:
             "batch_size": self.batch_size,
             "settings": told(self.settings),
             "guide": dict(self.guide),
+            "decoding": dict(self.decoding),
             "clean": [str(step) for step in self.steps],
             "drop_invalid": self.drop_invalid,
             "potential": self.potential,

@@ -16,14 +16,13 @@ from crystalcodec.generators.guidance import PredictorGuidance
 from crystalcodec.models.base import ModelError
 from crystalcodec.representations.base import Representation
 from crystalcodec.workflow.ensembles import Ensemble
+from crystalcodec.workflow.generating.decoders import DECODING
 from crystalcodec.workflow.prediction import opened
 from crystalcodec.workflow.runs import Run
 from crystalcodec.workflow.targets import Target
 
 __all__ = ["Guide", "guidance_by_run", "open_guide", "property_function"]
 
-# Parameters that change what is decoded, and not what is encoded.
-_DECODING: Final = frozenset({"tolerance", "decoder", "noise_limit", "min_confidence", "max_noise"})
 _TOLERANCE: Final = 0.1  # of the mean absolute deviation of training values
 
 
@@ -199,7 +198,7 @@ def _check(run: Run, representation: Representation) -> None:
     other = [
         f"{key} {theirs.get(key)!r}, not {mine[key]!r}"
         for key in mine
-        if key not in _DECODING and not _same(mine[key], theirs.get(key))
+        if key not in DECODING and not _same(mine[key], theirs.get(key))
     ]
     if other:
         raise ModelError(
