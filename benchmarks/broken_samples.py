@@ -47,6 +47,7 @@ from crystalcodec.generators.diffusion import Diffusion
 from crystalcodec.generators.edm import run_sampler
 from crystalcodec.representations.base import Decoded
 from crystalcodec.representations.minimum_images import reduced_cells
+from crystalcodec.workflow.generating.decoders import with_decoding
 from crystalcodec.workflow.generating.runs import open_generator
 from crystalcodec.workflow.generating.sampling import sample_arrays
 
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
     parser.add_argument("--dataset", type=Path, required=True, help="held-out crystals")
     parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--decoding", type=json.loads, default={}, metavar="JSON")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -69,7 +71,7 @@ def main() -> None:
     rows = json.loads(path.read_text())["runs"] if path.exists() else {}
     for given in arguments.runs:
         name, _, folder = given.partition("=")
-        generator = open_generator(folder).generator
+        generator = with_decoding(open_generator(folder), arguments.decoding).generator
         encoded = generator.representation.encode(dataset[order[: arguments.n]].crystals)
         crystals = dataset[order[: arguments.n]].crystals[encoded.index]
         arrays = {key: torch.from_numpy(np.array(a)) for key, a in encoded.arrays.items()}
@@ -79,6 +81,7 @@ def main() -> None:
         rows[name] = {
             "generator": generator.name,
             "representation": generator.representation.name,
+            "decoding": arguments.decoding,
             "command": shlex.join(["python", *sys.argv]),
             "seed": arguments.seed,
             "n_crystals": len(crystals),

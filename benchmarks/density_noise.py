@@ -3,7 +3,7 @@
 To every entry of the field, or of the coefficients, Gaussian noise is added, white, of 1 to 40 % of
 a standard deviation: for the density that of the channel over its grid, for structure factors that
 of the real and imaginary parts of the property together, F(000) included; each crystal's own. The
-cell parameters stay clean. Decoded with a tolerance of 0.5. A refusal is no match, and counts in
+cell parameters stay clean. Decoded with a tolerance of 0.5, or leniently. A refusal is no match, and counts in
 every denominator. Matches are by StructureMatcher with its default tolerances, with the short cut
 of noise_match. Run on one thread:
 
@@ -37,6 +37,7 @@ WIDTHS = (0.2, 0.3, 0.4, 0.5, 0.7)
 BATCH = 50
 REPRESENTATIONS: dict[str, PeriodicField] = {
     "density, one + period + column": DensityCell(tolerance=0.5),
+    "density, one + period + column, lenient": DensityCell(lenient=True),
     "density, one + Z": DensityCell(channels=("one", "Z"), tolerance=0.5),
     "density, Z": DensityCell(channels=("Z",), tolerance=0.5),
     "structure factors, one + period + column": StructureFactors(tolerance=0.5),
@@ -85,7 +86,7 @@ def draw(figures: dict[str, list[dict[str, Any]]]) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     titles = {"match_rate": "Matched", "composition_accuracy": "Composition right"}
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
-        for (name, rows), marker in zip(figures.items(), "osD^", strict=True):
+        for (name, rows), marker in zip(figures.items(), "ovsD^", strict=True):
             levels = [100 * row["noise"] for row in rows]
             panel.plot(levels, [100 * row[key] for row in rows], marker + "-", label=name)
         panel.set(title=title, xlabel="noise, % of the standard deviation of the array")

@@ -43,6 +43,7 @@ from crystalcodec.workflow.benchmark.documents import (
     read_document,
     write_document,
 )
+from crystalcodec.workflow.generating.decoders import with_decoding
 from crystalcodec.workflow.generating.runs import open_generator
 from crystalcodec.workflow.generating.sampling import sample_arrays
 from crystalcodec.workflow.judge_figures import Measured
@@ -86,6 +87,7 @@ class Protocol:
     threads: int = 1
     batch_size: int = 250
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    decoding: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ class Drawn:
 
 def sampled(name: str, folder: Path, seed: int, protocol: Protocol) -> Drawn:
     """Samples of a run, kept; None for attempts where its arrays are not decoded to crystals."""
-    run = open_generator(folder)
+    run = with_decoding(open_generator(folder), protocol.decoding.get(name, {}))
     # With the defaults, which may be others at another time.
     settings = {**run.generator.sample_settings(), **protocol.settings.get(name, {})}
     identity = {
         "files": run.record["files"],
         "model": run.record["model"],
-        "representation": run.record["representation"],
+        "representation": run.representation.config(),
         "n": protocol.n,
         "seed": seed,
         "settings": settings,
@@ -132,6 +134,7 @@ def sampled(name: str, folder: Path, seed: int, protocol: Protocol) -> Drawn:
             "threads": protocol.threads,
             "decoded": made.decoded is not None,
             "settings": settings,
+            "decoding": dict(protocol.decoding.get(name, {})),
         }
         attempts = None
         if made.decoded is not None:
@@ -445,6 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hull", type=Path, help="default: chgnet.hull.parquet beside the data")
     parser.add_argument("--cache", type=Path, default=Path("runs/generators"))
     parser.add_argument("--settings", nargs="+", default=[], metavar="NAME=JSON")
+    parser.add_argument("--decoding", nargs="+", default=[], metavar="NAME=JSON")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--known", type=Path, help="earlier table; its other rows are taken over")
     parser.add_argument("-o", "--output", type=Path, default=record.RESULTS / "generators.json")
@@ -461,6 +465,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         jobs=given.jobs,
         threads=given.threads,
         settings={name: json.loads(text) for name, text in _pairs(given.settings).items()},
+        decoding={name: json.loads(text) for name, text in _pairs(given.decoding).items()},
     )
     runs = {
         name: [Path(folder) for folder in folders.split(",")]

@@ -266,3 +266,18 @@ def test_samples_are_drawn_anew_where_a_default_is_another(
     given = replace(protocol, settings={"toy": {"blur": 3.0}})
     benchmark_module.sampled("toy", folder / "run", 0, given)
     assert drawn[2:] == [{"blur": 3.0}]
+
+
+def test_samples_decoded_by_other_limits(folder, benchmark_module):
+    """The same noisy arrays within 0.5, as trained, and within 0.001; each kept as its own."""
+    held_out = Dataset.read(folder / "val.parquet").crystals
+    settings = {"toy": {"blur": 0.01}}
+    protocol = benchmark_module.Protocol(held_out, held_out, 3, folder / "cache", settings=settings)
+    strict = replace(protocol, decoding={"toy": {"tolerance": 0.001}})
+    for _ in range(2):
+        made = benchmark_module.sampled("toy", folder / "run", 0, protocol)
+        assert (made.attempts.n, len(made.attempts.crystals)) == (3, 3)
+        assert made.about["decoding"] == {}
+        made = benchmark_module.sampled("toy", folder / "run", 0, strict)
+        assert (made.attempts.n, len(made.attempts.crystals)) == (3, 0)
+        assert made.about["decoding"] == {"tolerance": 0.001}

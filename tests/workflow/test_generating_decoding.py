@@ -114,6 +114,14 @@ def test_no_other_limits_are_the_same_run(model):
     assert with_decoding(run, {}) is run
 
 
+def test_the_run_that_is_given_stays_as_it_is(model):
+    run = open_generator(model)
+    other = with_decoding(run, {"tolerance": 0.2})
+    assert other.generator.representation.tolerance == other.representation.tolerance == 0.2
+    assert run.generator.representation.tolerance == run.representation.tolerance == 0.5
+    assert other.generator.mean is run.generator.mean
+
+
 def test_these_are_all_that_decode():
     every = {
         name: registry.load(registry.REPRESENTATIONS, name) for name in registry.REPRESENTATIONS
@@ -135,7 +143,7 @@ def test_parameters_of_decoding_change_no_array(name):
     other = {"decoder": "robust", "lenient": not there.get("lenient")}
     before = plain.encode(crystals)
     for parameter, value in there.items():
-        changed = other.get(parameter, 0.4)
+        changed = other.get(parameter, 0.45)
         assert changed != value
         after = kind(**{**size, parameter: changed}).encode(crystals)
         assert before.arrays.keys() == after.arrays.keys()

@@ -51,6 +51,13 @@ class DensityCell(PeriodicField):
         root mean square in units of the standard deviation of the channel over the grid. The
         default is strict; for noisy or generated fields give a larger one, 0.5 for instance.
         Confidence is one less the part left of the worst channel.
+    lenient
+        For decoding generated density: all peaks of the channel ``one`` above ``threshold``, and no
+        others, are atoms; each takes the element that the ratios of its other weights to its
+        weight in ``one`` are nearest to. Nothing is checked: confidence tells how well the atoms
+        explain the field.
+    threshold
+        Smallest peak of an atom, as a share of that of one that stands alone.
     size
         Points along each axis, N.
 
@@ -58,7 +65,8 @@ class DensityCell(PeriodicField):
     ------
     RepresentationError
         Unknown channels or such as two elements share, fewer than 7 points, a width not above 0,
-        a tolerance outside (0, 1].
+        a tolerance outside (0, 1], a threshold that is not between 0 and 1, ``lenient`` without
+        the channel ``one``.
 
     References
     ----------

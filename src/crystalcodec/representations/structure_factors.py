@@ -46,6 +46,13 @@ class StructureFactors(PeriodicField):
         root mean square in units of that of its coefficients without 000. The default is
         strict; for noisy or generated coefficients give a larger one, 0.5 for instance.
         Confidence is one less the part left of the worst channel.
+    lenient
+        For decoding generated coefficients: all peaks of the channel ``one`` above ``threshold``,
+        and no others, are atoms; each takes the element that the ratios of its other weights to its
+        weight in ``one`` are nearest to. Nothing is checked: confidence tells how well the atoms
+        explain the field.
+    threshold
+        Smallest peak of an atom, as a share of that of one that stands alone.
     max_index
         Largest index, m.
 
@@ -53,7 +60,8 @@ class StructureFactors(PeriodicField):
     ------
     RepresentationError
         Unknown channels or such as two elements share, an index below 3, a negative width, a
-        tolerance outside (0, 1].
+        tolerance outside (0, 1], a threshold that is not between 0 and 1, ``lenient`` without
+        the channel ``one``.
 
     References
     ----------

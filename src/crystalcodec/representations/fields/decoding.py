@@ -4,6 +4,10 @@ Peaks of a sharpened map give first positions; a joint least-squares fit of all 
 weights follows, with the width of the Gaussians and the lattice known; each fitted weight goes to
 the nearest element, or to none; positions are fitted once more with the weights of the elements.
 What then remains of the field is searched for further peaks, until there are none.
+
+Lenient reading is for fields that no atoms explain to the end, such as generated ones: the peaks of
+the field as it is are all the atoms that there are, and each takes the element that the ratios of
+its weights are nearest to, however high it is.
 """
 
 from __future__ import annotations
@@ -55,6 +59,8 @@ _FREE_STEPS: Final = 2
 _MOST_STEPS: Final = 10
 _CONVERGED: Final = 2e-4
 _LONGEST_STEP: Final = 0.7
+# Least weight in ``one`` that other weights are divided by.
+_LOWEST: Final = 0.1
 
 
 @dataclass
@@ -160,6 +166,64 @@ class FieldDecoder:
             active, rest = active[going], rest[going]
         return atoms
 
+    def read_lenient(
+        self,
+        coefficients: Coefficients,
+        damping: Reals,
+        scale: Floats,
+        outside: Floats,
+        widths: Floats,
+        threshold: float,
+        apart: float,
+    ) -> Atoms:
+        """Atoms of fields that atoms do not explain; the channel ``one`` tells where they are.
+
+        Parameters
+        ----------
+        coefficients, damping, scale, outside, widths
+            As for :meth:`read`.
+        threshold
+            Smallest peak of an atom, as a share of that of one that stands alone.
+        apart
+            Of two peaks nearer than this, in widths, only the higher one is an atom.
+        """
+        n = len(coefficients)
+        atoms = Atoms(
+            [np.zeros((0, 3))] * n,
+            [np.zeros(0, np.int64)] * n,
+            np.full((n, len(self.channels)), np.inf),
+            np.zeros(n, bool),
+        )
+        for i, peaks in enumerate(self._plain_peaks(coefficients, damping, threshold)):
+            coords = _one_peak_an_atom(np.zeros((0, 3)), peaks, widths[i], apart)
+            atoms.crowded[i] = len(coords) > self.max_sites
+            if len(coords) and not atoms.crowded[i]:
+                fit = _Fit(self.m, coefficients[i], damping[i], scale[i])
+                coords, weights = fit.freely(coords, _MOST_STEPS)
+                atoms.coords[i] = coords - np.floor(coords)
+                atoms.elements[i] = self._by_ratio(weights * scale[i], scale[i])
+        named = np.flatnonzero([len(numbers) > 0 for numbers in atoms.elements])
+        left = power(self._rest(atoms, named, coefficients, damping)) + outside[named]
+        atoms.residuals[named] = np.sqrt(left) / scale[named]
+        return atoms
+
+    def _plain_peaks(
+        self, coefficients: Coefficients, damping: Reals, threshold: float
+    ) -> list[Floats]:
+        """Peaks of the channel ``one``, as it is save for a blur by half a point."""
+        m = self.m
+        window = _window(m)
+        kernel = window[:, None, None] * window[:, None] * window[m:]
+        blurred = coefficients[:, self.channels.index("one")] * kernel
+        lone = ((kernel * damping).sum(axis=(1, 2)) * multiplicities(m)).sum(axis=1)
+        return _maxima(_on_grid(blurred), threshold * lone)
+
+    def _by_ratio(self, weights: Floats, scale: Floats) -> Ints:
+        """(n_sites,) the element that each atom is, were it as high as an atom."""
+        height = np.maximum(weights[:, [self.channels.index("one")]], _LOWEST)
+        away = (weights / height)[:, None] - self._table[1:]
+        return np.asarray(np.square(away / scale).sum(axis=2).argmin(axis=1) + 1, np.int64)
+
     def _add(
         self,
         atoms: Atoms,
@@ -186,22 +250,12 @@ class FieldDecoder:
         """Fractional coordinates of the peaks of each field, sharpened; the highest first."""
         m, rest = self.m, coefficients[:, self._detection_channel]
         kernel, noise = self._sharpening(rest, damping)
-        points = max(32, 2 * m + 2)
-        padded = np.zeros((len(rest), points, points, points // 2 + 1), np.complex64)
-        h = np.arange(-m, m + 1)
-        padded[:, h[:, None], h, : m + 1] = rest * kernel
-        sharp = fft.irfftn(padded, s=(points,) * 3, axes=(1, 2, 3), norm="forward")
-        highest = sharp
-        for axis in (1, 2, 3):
-            beside = np.maximum(np.roll(highest, 1, axis), np.roll(highest, -1, axis))
-            highest = np.maximum(highest, beside)
+        sharp = _on_grid(rest * kernel)
         unit = ((kernel * damping).sum(axis=(1, 2)) * multiplicities(m)).sum(axis=1)
         weights = self._table[1:, self._detection_channel]
         lightest = weights[weights > 0].min() * unit
         least = _CANDIDATE * np.maximum(lightest, sharp.max(axis=(1, 2, 3)))
-        least = np.maximum(least, _SIGNIFICANT * noise)
-        found = (sharp == highest) & (sharp > least[:, None, None, None])
-        return _below_the_grid(sharp, np.argwhere(found))
+        return _maxima(sharp, np.maximum(least, _SIGNIFICANT * noise))
 
     def _sharpening(self, rest: Coefficients, damping: Reals) -> tuple[Reals, Floats]:
         """Factors that undo the Gaussian as far as noise allows, and the noise they leave.
@@ -217,8 +271,7 @@ class FieldDecoder:
         damped = (np.square(damping).sum(axis=(1, 2)) * count).sum(axis=1)
         signal = (squares.sum(axis=(1, 2)) * count).sum(axis=1) / damped
         floor = np.maximum(noise / np.maximum(signal, 1e-30), _SHARPEST**2).astype(np.float32)
-        h = np.arange(-self.m, self.m + 1) / (2 * self.m + 1)
-        window = np.exp(-2 * np.pi**2 * _WIDTH**2 * h**2).astype(np.float32)
+        window = _window(self.m)
         kernel = damping / (np.square(damping) + floor[:, None, None, None])
         kernel *= window[:, None, None] * window[:, None] * window[self.m :]
         squared = (np.square(kernel).sum(axis=(1, 2)) * count).sum(axis=1)
@@ -229,13 +282,7 @@ class FieldDecoder:
     ) -> tuple[Floats, Ints]:
         """Positions and elements of one field: which coefficients count is its own."""
         fit = _Fit(self.m, coefficients, damping, scale)
-        basis = fit.basis(coords)
-        weights = fit.weights(basis)
-        for _ in range(_FREE_STEPS):
-            step, change = fit.step(basis, weights, free=True)
-            coords, weights = coords + step, weights + change
-            basis = fit.basis(coords)
-        weights = fit.weights(basis)
+        coords, weights = fit.freely(coords, _FREE_STEPS)
         scaled = self._table / scale
         # The nearest of no atom and all elements, in units of each channel's spread.
         elements = np.square(weights[:, None] - scaled).sum(axis=2).argmin(axis=1)
@@ -260,6 +307,32 @@ class FieldDecoder:
         return rest
 
 
+def _window(m: int) -> Reals:
+    """(2m + 1,) what a peak of the width of half a point leaves of the coefficients of an axis."""
+    h = np.arange(-m, m + 1) / (2 * m + 1)
+    return np.exp(-2 * np.pi**2 * _WIDTH**2 * h**2).astype(np.float32)
+
+
+def _on_grid(coefficients: Coefficients) -> Reals:
+    """(n, points, points, points) the field of coefficients, on at least 32 points an axis."""
+    m = coefficients.shape[-1] - 1
+    points = max(32, 2 * m + 2)
+    padded = np.zeros((len(coefficients), points, points, points // 2 + 1), np.complex64)
+    h = np.arange(-m, m + 1)
+    padded[:, h[:, None], h, : m + 1] = coefficients
+    return np.asarray(fft.irfftn(padded, s=(points,) * 3, axes=(1, 2, 3), norm="forward"))
+
+
+def _maxima(field: Reals, least: Floats) -> list[Floats]:
+    """Fractional coordinates of the peaks of each field above its least; the highest first."""
+    highest = field
+    for axis in (1, 2, 3):
+        beside = np.maximum(np.roll(highest, 1, axis), np.roll(highest, -1, axis))
+        highest = np.maximum(highest, beside)
+    found = (field == highest) & (field > least[:, None, None, None])
+    return _below_the_grid(field, np.argwhere(found))
+
+
 def _below_the_grid(field: Reals, where: Ints) -> list[Floats]:
     """Peaks of each field (n, points, points, points) by a parabola along each axis."""
     n, points = field.shape[:2]
@@ -278,12 +351,14 @@ def _below_the_grid(field: Reals, where: Ints) -> list[Floats]:
     return np.split(coords[order], np.searchsorted(where[:, 0], np.arange(1, n)))
 
 
-def _one_peak_an_atom(coords: Floats, peaks: Floats, widths: Floats) -> Floats:
+def _one_peak_an_atom(
+    coords: Floats, peaks: Floats, widths: Floats, apart: float = _ONE_ATOM
+) -> Floats:
     """Coordinates, and after them the peaks that are no atom yet, each once."""
     every = np.concatenate([coords, peaks])
     difference = every[:, None] - every
     difference -= np.rint(difference)
-    near = np.square(difference @ widths).sum(axis=2) < _ONE_ATOM**2
+    near = np.square(difference @ widths).sum(axis=2) < apart**2
     kept = np.ones(len(every), bool)
     for i in range(len(coords), len(every)):
         kept[i] = not (near[i, :i] & kept[:i]).any()
@@ -325,6 +400,18 @@ class _Fit:
         normal = (wave.T @ wave).astype(float)
         normal[np.diag_indices(len(normal))] *= 1 + 1e-6
         return np.asarray(np.linalg.solve(normal, (wave.T @ self._target).astype(float)), float)
+
+    def freely(self, coords: Floats, most_steps: int) -> tuple[Floats, Floats]:
+        """Coordinates and weights (n_sites, channels) that fit best, in some steps from peaks."""
+        basis = self.basis(coords)
+        weights = self.weights(basis)
+        for _ in range(most_steps):
+            step, change = self.step(basis, weights, free=True)
+            coords, weights = coords + step, weights + change
+            basis = self.basis(coords)
+            if np.abs(step).max() < _CONVERGED / self._points:
+                break
+        return coords, self.weights(basis)
 
     def step(self, basis: Reals, weights: Floats, *, free: bool) -> tuple[Floats, Floats]:
         """Gauss-Newton step of fractional coordinates and, where they are free, of weights."""

@@ -67,6 +67,10 @@ class PeriodicField(InvertibleRepresentation):
     tolerance
         For decoding: largest part of a channel that may be left unexplained by the decoded atoms,
         root mean square in units of the standard deviation of the field.
+    lenient
+        For decoding generated fields: peaks above ``threshold`` are atoms, and nothing is checked.
+    threshold
+        Smallest peak of an atom, as a share of that of one that stands alone.
     """
 
     round_trip_tolerance: ClassVar[float] = 1e-4
@@ -78,6 +82,8 @@ class PeriodicField(InvertibleRepresentation):
     sigma: float = 0.4
     max_sites: int = 64
     tolerance: float = 1e-4
+    lenient: bool = False
+    threshold: float = 0.4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -86,6 +92,13 @@ class PeriodicField(InvertibleRepresentation):
             raise RepresentationError(f"max_sites is {self.max_sites}, wanted at least 1")
         if not 0 < self.tolerance <= 1:
             raise RepresentationError(f"tolerance is {self.tolerance}, wanted above 0, at most 1")
+        if not 0 < self.threshold < 1:
+            raise RepresentationError(f"threshold is {self.threshold}, wanted between 0 and 1")
+        if self.lenient and "one" not in self.channels:
+            raise RepresentationError(
+                f"lenient, and channels are {self.channels}: wanted 'one' among them, in which "
+                "atoms of all elements are alike"
+            )
 
     @property
     @abstractmethod
@@ -201,7 +214,8 @@ class PeriodicField(InvertibleRepresentation):
         for start in range(0, len(good), _AT_ONCE):
             some = good[start : start + _AT_ONCE]
             self._read(some, array[some], lattices[some], notes, coords, elements, residuals)
-        self._check_residuals(residuals, notes)
+        if not self.lenient:
+            self._check_residuals(residuals, notes)
         kept = np.flatnonzero(~notes.mask(n))
         members = kept.tolist()
         crystals = Crystals(
@@ -254,13 +268,18 @@ class PeriodicField(InvertibleRepresentation):
         notes.add(_mask(some[flat], n), "flat field", "a channel is the same everywhere")
         some, clear = some[~flat], ~flat
         damping = gaussian_damping(lattices[clear], m, self.sigma)
-        atoms = FieldDecoder(m, self.channels, self.max_sites).read(
+        decoder = FieldDecoder(m, self.channels, self.max_sites)
+        field = (
             coefficients[clear],
             damping,
             np.sqrt(spread[clear]),
             outside[clear],
             self._widths(lattices[clear]),
         )
+        if self.lenient:
+            atoms = decoder.read_lenient(*field, self.threshold, _RESOLVED)
+        else:
+            atoms = decoder.read(*field)
         notes.add(
             _mask(some[atoms.crowded], n),
             "too many peaks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ def decoding_parameters(representation: Representation) -> dict[str, Any]:
 def with_decoding(run: GeneratorRun, parameters: Mapping[str, Any]) -> GeneratorRun:
     """The run, whose samples are decoded with other parameters than it was trained with.
 
+    The generator of what is given stays as it is; that of the new run shares its weights.
+
     Raises
     ------
     GenerationError
@@ -56,4 +59,6 @@ def with_decoding(run: GeneratorRun, parameters: Mapping[str, Any]) -> Generator
                 "are those of the training"
             )
     config = {**run.representation.config(), **parameters}
-    return replace(run, representation=representation_from(config))
+    generator = copy(run.generator)
+    generator.representation = representation_from(config)
+    return replace(run, representation=generator.representation, generator=generator)
