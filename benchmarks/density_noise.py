@@ -3,9 +3,9 @@
 To every entry of the field, or of the coefficients, Gaussian noise is added, white, of 1 to 40 % of
 a standard deviation: for the density that of the channel over its grid, for structure factors that
 of the real and imaginary parts of the property together, F(000) included; each crystal's own. The
-cell parameters stay clean. Decoded with a tolerance of 0.5, or leniently. A refusal is no match, and counts in
-every denominator. Matches are by StructureMatcher with its default tolerances, with the short cut
-of noise_match. Run on one thread:
+cell parameters stay clean. Decoded with a tolerance of 0.5, or leniently. A refusal is no match,
+and counts in every denominator. Matches are by StructureMatcher with its default tolerances, with
+the short cut of noise_match. Run on one thread:
 
     python benchmarks/density_noise.py
     python benchmarks/density_noise.py --widths   # other widths of the Gaussians, 0 and 20 %

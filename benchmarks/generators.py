@@ -20,6 +20,7 @@ import record  # first: it sets the number of threads
 # isort: split
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -344,12 +345,17 @@ def read_known(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
+def without_hash(definition: str) -> str:
+    """A definition without the hash of the hull, which each row has of its own (`SAME`)."""
+    return re.sub(r" \(hash [0-9a-f]+\)", "", definition)
+
+
 def with_known(result: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     """The result with the rows of an earlier one that it does not have, those first.
 
     Raises SystemExit where a figure has another definition now.
     """
-    definitions = dict(known["definitions"])
+    definitions = {name: without_hash(text) for name, text in known["definitions"].items()}
     if other := [
         name
         for name, definition in result["definitions"].items()
@@ -402,7 +408,7 @@ def measure(
     definitions: dict[str, str] = {}
     for one in (one for made in rows for one in made.get("cells", ())):
         for name, figure in one.get("figures", {}).items():
-            definitions[name] = figure.pop("definition")
+            definitions[name] = without_hash(figure.pop("definition"))
     return {**terms(seeds, protocol), "definitions": definitions, "rows": rows}
 
 
