@@ -106,17 +106,51 @@ def test_lower_peaks_are_no_atoms(kind):
 
 
 def test_of_two_near_peaks_the_higher_one_stays():
-    """Half an atom beside an atom, both peaks in the field: no atoms too close to be encoded."""
-    representation = made("density", lenient=True)
-    near = Crystals.single(6 * np.eye(3), [[0.5, 0.5, 0.5], [0.64, 0.5, 0.5]], [26, 26])
-    one = Crystals.single(6 * np.eye(3), [[0.5, 0.5, 0.5]], [26])
-    arrays = dict(representation.encode(near).arrays)
-    arrays["density"] = 0.5 * (arrays["density"] + representation.encode(one)["density"])
-    wide = DensityCell(sigma=0.5, lenient=True)
-    assert [one.reason for one in wide.refuse(near)] == ["sites too close"]
-    decoded = wide.decode(arrays)
-    assert decoded.crystals.n_sites.tolist() == [1]
-    assert decoded.crystals.numbers.tolist() == [26]
+    """Peaks narrower than atoms are, nearer than two atoms can be told apart."""
+    near = Crystals.single(6 * np.eye(3), [[0.46, 0.5, 0.5], [0.54, 0.5, 0.5]], [26, 26])
+    one = Crystals.single(6 * np.eye(3), [[0.46, 0.5, 0.5]], [26])
+    narrow, wide = DensityCell(sigma=0.12), DensityCell(sigma=0.3, lenient=True)
+    assert [failure.reason for failure in wide.refuse(near)] == ["sites too close"]
+    arrays = dict(narrow.encode(near).arrays)
+    arrays["density"] = arrays["density"] + 0.5 * narrow.encode(one)["density"]
+    found = wide.decode(arrays).crystals
+    assert found.numbers.tolist() == [26]
+    assert 0.4 < found.frac_coords[0, 0] < 0.5
+
+
+def test_peaks_are_those_of_the_channel_one(kind):
+    """Uranium of 0.3 of an atom is no atom, however high it is in another channel."""
+    representation = made(kind, lenient=True, channels=("Z", "one"))
+    uranium = Crystals.single(6 * np.eye(3), [[0.1, 0.2, 0.3]], [92])
+    arrays = dict(representation.encode(uranium).arrays)
+    assert_same(representation.decode(arrays).crystals, uranium)
+    name = field_of(representation)
+    arrays[name] = arrays[name] * np.float32(0.3)
+    assert count_reasons(representation.decode(arrays).failures) == {"no atom": 1}
+
+
+def test_channels_count_by_their_spread(kind):
+    """Of period 2.4 and column 20: boron (2, 27) is nearer in parts of each than chromium."""
+    representation = made(kind, lenient=True)
+    chromium = Crystals.single(4 * np.eye(3), [[0.1, 0.2, 0.3]], [24])
+    array = representation.encode(chromium)[field_of(representation)].copy()
+    each = array.shape[1] // 3
+    array[:, each : 2 * each] *= 0.6
+    cells = representation.encode(chromium)["cell_parameters"]
+    decoded = representation.decode({field_of(representation): array, "cell_parameters": cells})
+    assert decoded.crystals.numbers.tolist() == [5]
+
+
+def test_confidence_counts_waves_that_no_atom_has():
+    """Up and down from point to point, half a standard deviation: a wave that is not encoded."""
+    representation = DensityCell(lenient=True)
+    arrays = dict(representation.encode(CUBE).arrays)
+    wave = np.where(np.arange(32) % 2, -1, 1)[:, None, None]
+    spread = arrays["density"].std(axis=(2, 3, 4), keepdims=True)
+    arrays["density"] = (arrays["density"] + 0.5 * spread * wave).astype(np.float32)
+    decoded = representation.decode(arrays)
+    assert_same(decoded.crystals, CUBE)
+    assert decoded.confidence[0] == pytest.approx(1 - 0.5 / np.sqrt(1.25), abs=1e-3)
 
 
 def test_what_is_no_field_fails(kind):
