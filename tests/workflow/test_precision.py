@@ -18,6 +18,7 @@ from crystalcodec.workflow.config import MachineConfig, merge
 from crystalcodec.workflow.fitting import make_fabric
 from crystalcodec.workflow.precision import computes_bfloat16, used_precision
 from crystalcodec.workflow.prediction import network_outputs
+from crystalcodec.workflow.starting import precision_notice
 
 ONE = "32-true"
 
@@ -71,13 +72,24 @@ def test_a_torch_without_the_kernels_has_no_bfloat16(monkeypatch):
         computes_bfloat16.cache_clear()
 
 
-def test_what_torch_says_of_this_processor():
-    told = torch.backends.cpu.get_cpu_capability()
-    if told not in ("AVX2", "AVX512", "DEFAULT"):
-        pytest.skip(f"nothing is known of {told}")
-    # torch's kernels of bfloat16 want AVX-512 at the least, on processors of this kind.
-    if computes_bfloat16():
-        assert told == "AVX512"
+def test_what_torch_says_is_taken(monkeypatch):
+    for told in (True, False):
+        computes_bfloat16.cache_clear()
+        kernels = SimpleNamespace(_is_mkldnn_bf16_supported=lambda told=told: told)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "ops", SimpleNamespace(mkldnn=kernels))
+            assert computes_bfloat16() is told
+    computes_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("bf16-mixed", "bfloat16"), ("16-mixed", "float16")])
+def test_the_notice_names_what_is_missing(wanted, kind, monkeypatch):
+    monkeypatch.setattr(module, "computes_bfloat16", lambda: False)
+    config = SimpleNamespace(machine=MachineConfig(device="cpu", precision=wanted))
+    (line,) = precision_notice(config)
+    assert f"no fast {kind} " in line
+    monkeypatch.setattr(config, "machine", MachineConfig(device="cuda", precision=wanted))
+    assert precision_notice(config) == ()
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])

@@ -52,7 +52,7 @@ class DensityCell(PeriodicField):
         default is strict; for noisy or generated fields give a larger one, 0.5 for instance.
         Confidence is one less the part left of the worst channel.
     lenient
-        For decoding generated density: all peaks of the channel ``one`` above ``threshold``, and no
+        For decoding generated fields: all peaks of the channel ``one`` above ``threshold``, and no
         others, are atoms; each takes the element that the ratios of its other weights to its
         weight in ``one`` are nearest to. Nothing is checked: confidence tells how well the atoms
         explain the field.

@@ -49,8 +49,9 @@ def precision_notice(config: RunConfig) -> tuple[str, ...]:
     wanted = config.machine.precision
     if computed_precision(config) == wanted:
         return ()
+    kind = {"bf16-mixed": "bfloat16", "16-mixed": "float16"}[wanted]
     return (
-        f"machine.precision {wanted!r}: this processor has no fast bfloat16 and would take many "
+        f"machine.precision {wanted!r}: this processor has no fast {kind} and would take many "
         "times as long; it computes in 32-true, which is more exact",
     )
 

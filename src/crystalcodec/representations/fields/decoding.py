@@ -83,6 +83,16 @@ class Atoms:
     residuals: Floats
     crowded: Bools
 
+    @classmethod
+    def none(cls, n: int, channels: int) -> Atoms:
+        """Nothing read from n fields yet."""
+        return cls(
+            [np.zeros((0, 3))] * n,
+            [np.zeros(0, np.int64)] * n,
+            np.full((n, channels), np.inf),
+            np.zeros(n, bool),
+        )
+
 
 def power(coefficients: npt.NDArray[Any]) -> Floats:
     """(n, channels) sum of squares over all coefficients and their conjugates."""
@@ -144,12 +154,7 @@ class FieldDecoder:
             Turns differences of fractional coordinates into distances in widths of a peak.
         """
         n = len(coefficients)
-        atoms = Atoms(
-            [np.zeros((0, 3))] * n,
-            [np.zeros(0, np.int64)] * n,
-            np.full((n, len(self.channels)), np.inf),
-            np.zeros(n, bool),
-        )
+        atoms = Atoms.none(n, len(self.channels))
         active, rest = np.arange(n), coefficients
         for _ in range(_MOST_ROUNDS):
             if not len(active):
@@ -188,12 +193,7 @@ class FieldDecoder:
             Of two peaks nearer than this, in widths, only the higher one is an atom.
         """
         n = len(coefficients)
-        atoms = Atoms(
-            [np.zeros((0, 3))] * n,
-            [np.zeros(0, np.int64)] * n,
-            np.full((n, len(self.channels)), np.inf),
-            np.zeros(n, bool),
-        )
+        atoms = Atoms.none(n, len(self.channels))
         for i, peaks in enumerate(self._plain_peaks(coefficients, damping, threshold)):
             coords = _one_peak_an_atom(np.zeros((0, 3)), peaks, widths[i], apart)
             atoms.crowded[i] = len(coords) > self.max_sites
