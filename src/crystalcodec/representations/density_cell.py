@@ -54,8 +54,8 @@ class DensityCell(PeriodicField):
     lenient
         For decoding generated fields: all peaks of the channel ``one`` above ``threshold``, and no
         others, are atoms; each takes the element that the ratios of its other weights to its
-        weight in ``one`` are nearest to. Nothing is checked: confidence tells how well the atoms
-        explain the field.
+        weight in ``one`` are nearest to. The crystal must be one that ``encode`` takes; what its
+        atoms leave unexplained is not checked, and told by the confidence alone.
     threshold
         Smallest peak of an atom, as a share of that of one that stands alone.
     size

@@ -68,7 +68,7 @@ class PeriodicField(InvertibleRepresentation):
         For decoding: largest part of a channel that may be left unexplained by the decoded atoms,
         root mean square in units of the standard deviation of the field.
     lenient
-        For decoding generated fields: peaks above ``threshold`` are atoms, and nothing is checked.
+        For decoding generated fields: peaks above ``threshold`` are atoms, whatever they leave.
     threshold
         Smallest peak of an atom, as a share of that of one that stands alone.
     """
