@@ -259,7 +259,7 @@ def trained(two_crystals):
     generator, batch = _generator(two_crystals)
     batch = {name: tensor.repeat(16, *[1] * (tensor.ndim - 1)) for name, tensor in batch.items()}
     optimiser = torch.optim.AdamW(generator.parameters(), 3e-3, weight_decay=0.0)
-    steps = 400
+    steps = 300
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 3e-3 * (1 + np.cos(np.pi * step / steps)) / 2
         loss = generator(batch)

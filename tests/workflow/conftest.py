@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from crystalcodec import prototypes, registry
 from crystalcodec.crystals import Crystals
@@ -78,6 +79,21 @@ def run(tmp_path_factory, made_dataset):
         }
     )
     return train(config, folder / "run", command=["crystalcodec", "train"])
+
+
+@pytest.fixture(autouse=True)
+def _empty_pictures(request, monkeypatch):
+    """Figures are saved as empty ones, but in modules that are marked with ``pictures``.
+
+    Drawing takes half of the time of a short training. What fixtures of a module or of all tests
+    train is drawn, since they are made before this.
+    """
+    if request.node.get_closest_marker("pictures"):
+        return
+    drawn = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda _, *args, **options: drawn(Figure((0.1, 0.1)), *args, **options)
+    )
 
 
 class Copier(Generator):

@@ -30,6 +30,8 @@ from crystalcodec.workflow.generating.planning import told
 from crystalcodec.workflow.generating.wishes import make_wanted, met, parse_values
 from crystalcodec.workflow.judge_inputs import read_attempts
 
+pytestmark = pytest.mark.pictures
+
 EMT = "ase:ase.calculators.emt:EMT"
 B2 = [[0, 0, 0], [0.5, 0.5, 0.5]]
 

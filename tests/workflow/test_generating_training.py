@@ -27,6 +27,8 @@ from crystalcodec.workflow.pretrained import predict
 from crystalcodec.workflow.runs import CHECKPOINT, MODEL, RECORD, open_run
 from crystalcodec.workflow.training import train_seeds
 
+pytestmark = pytest.mark.pictures
+
 CPU = torch.device("cpu")
 
 

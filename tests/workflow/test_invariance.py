@@ -31,6 +31,8 @@ from crystalcodec.workflow.invariance import (
     write_invariance,
 )
 
+pytestmark = pytest.mark.pictures
+
 
 @dataclass(frozen=True)
 class Fake(Representation):

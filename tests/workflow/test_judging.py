@@ -27,6 +27,8 @@ from crystalcodec.workflow.judge_pages import funnel_stages, ranking, spread_fig
 from crystalcodec.workflow.judge_store import crystal_keys
 from crystalcodec.workflow.judging import judge
 
+pytestmark = pytest.mark.pictures
+
 CRYSTALS = prototypes().crystals[:40]
 
 

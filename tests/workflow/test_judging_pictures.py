@@ -35,6 +35,8 @@ from crystalcodec.workflow.encoding import encode_files
 from crystalcodec.workflow.judge_picture_inputs import are_pictures, read_pictures
 from crystalcodec.workflow.judge_pictures import judge_pictures
 
+pytestmark = pytest.mark.pictures
+
 pytest.importorskip("skimage")
 
 ROWS, COLUMNS = np.mgrid[:32, :32]

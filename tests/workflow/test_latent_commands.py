@@ -16,6 +16,8 @@ from crystalcodec.workflow.generating.training import train_generator
 from crystalcodec.workflow.latent import LatentError, open_latent
 from crystalcodec.workflow.runs import RunError
 
+pytestmark = pytest.mark.pictures
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, made_dataset):

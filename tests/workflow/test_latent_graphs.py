@@ -9,6 +9,8 @@ import pytest
 
 from crystalcodec.workflow.latent import LatentError, Window, choose_parents, latent_graph
 
+pytestmark = pytest.mark.pictures
+
 LINE = np.array([[0.0], [1.0], [2.5], [10.0], [10.5]])
 
 

@@ -16,6 +16,8 @@ from crystalcodec.workflow.config import merge
 from crystalcodec.workflow.targets import TargetError
 from crystalcodec.workflow.training import train_seeds
 
+pytestmark = pytest.mark.pictures
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
