@@ -295,6 +295,17 @@ def test_strict_decoding_gives_the_reason(case):
     assert [failure.reason for failure in decoded.failures] == [reason]
 
 
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_cell_too_small_for_its_peaks_is_refused_before_its_images_fill_the_memory(lenient):
+    cube = DensityCube(mode="lattice", edge=10.0, n_points=20, sigma=0.8, lenient=lenient)
+    arrays = dict(cube.encode(Crystals.single(9.9 * np.eye(3), [[0.5] * 3], [8])).arrays)
+    assert cube.decode(arrays).crystals.formulas == ("O2",)
+    arrays["lattice"] = 0.95 * np.eye(3, dtype=np.float32)[None]
+    (failure,) = cube.decode(arrays).failures
+    assert failure.reason == "too many peaks"
+    assert "room for 0 atoms" in failure.detail
+
+
 def test_failures_are_counted_among_good_arrays():
     arrays = {
         name: np.concatenate([array] * 3)

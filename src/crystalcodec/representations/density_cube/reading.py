@@ -36,6 +36,9 @@ _REACH: Final = 0.25  # of sigma: how far an atom moves from its peak while othe
 _FILLED: Final = 0.75  # of the points around a peak have its species, or it is none
 _INNER_AGREEMENT: Final = 0.9
 _DENSEST: Final = 0.3  # atoms in an Å3; diamond has 0.18
+# In smaller cells strict reading takes this many, of exact crystals that are none; more than one
+# in an Å3 would have so many images in the cube that they fill the memory.
+_FEW: Final = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +250,14 @@ class CubeReading:
         volume = (self.edge + self.sigma) ** 3
         if lattice is not None:
             volume = min(volume, abs(float(np.linalg.det(lattice))))
-        most = max(int(_DENSEST * volume), 4)
+        most = int(_DENSEST * volume)
+        if not self.lenient:
+            most = max(most, min(int(volume), _FEW))
         if n_atoms > most:
-            raise NoAtoms("too many peaks", f"{n_atoms} peaks, there is room for {most} atoms")
+            raise NoAtoms(
+                "too many peaks",
+                f"{n_atoms} peaks in {volume:.3g} Å3, there is room for {most} atoms",
+            )
 
     def _lightest(self, species: Floats | None) -> float:
         weights = self.weights[self.told]
