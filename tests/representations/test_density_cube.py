@@ -306,6 +306,24 @@ def test_a_cell_too_small_for_its_peaks_is_refused_before_its_images_fill_the_me
     assert "room for 0 atoms" in failure.detail
 
 
+@pytest.mark.parametrize("mode", ["cell", "lattice"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_peaks_that_no_species_names_are_no_atoms(mode, lenient):
+    cube = DensityCube(mode=mode, lenient=lenient)
+    arrays = dict(cube.encode(SALT).arrays)
+    arrays["species"] = np.zeros_like(arrays["species"])
+    assert [failure.reason for failure in cube.decode(arrays).failures] == ["no atoms"]
+
+
+@pytest.mark.parametrize("mode", ["cell", "lattice"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_peak_too_low_for_any_atom_is_none(mode, lenient):
+    cube = DensityCube(mode=mode, species=False, lenient=lenient, threshold=0.3)
+    arrays = dict(cube.encode(Crystals.single(5 * np.eye(3), [[0.5] * 3], [1])).arrays)
+    arrays["density"] = arrays["density"] * 0.4
+    assert [failure.reason for failure in cube.decode(arrays).failures] == ["no atoms"]
+
+
 def test_failures_are_counted_among_good_arrays():
     arrays = {
         name: np.concatenate([array] * 3)

@@ -96,6 +96,8 @@ class CubeReading:
             # A peak that the fit found to be nothing is no atom; the check below would tell.
             atoms = np.abs(heights) > 0.5 * self.weights[self.told].min()
             sites, heights = sites[atoms], heights[atoms]
+            if not len(sites):
+                raise NoAtoms("no atoms", "no peak is half as high as that of the lightest atom")
             numbers = self._numbers(heights)
         if not (numbers > 0).all():
             known = numbers > 0
@@ -181,6 +183,8 @@ class CubeReading:
             sites, heights = np.concatenate([sites, fresh]), np.concatenate([heights, tall])
             if species is not None and not free:
                 sites, heights = self._completed(species, sites, heights, lattice, turn == 0)
+            if not len(sites):
+                break
             self._limit(len(sites), lattice)
             sites, heights, rest = self._settled(field, sites, heights, lattice, free)
             if free:
