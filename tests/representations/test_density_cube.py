@@ -17,6 +17,7 @@ from crystalcodec.failures import count_reasons
 from crystalcodec.representations.base import RepresentationError
 from crystalcodec.representations.density_cube import DensityCube
 from crystalcodec.representations.density_cube.atoms import closest
+from crystalcodec.representations.density_cube.species_grids import SpeciesGrid
 from crystalcodec.testing import CHECKS, round_trip_errors, sample_crystals
 
 SALT = Crystals.single(
@@ -322,6 +323,12 @@ def test_a_peak_too_low_for_any_atom_is_none(mode, lenient):
     arrays = dict(cube.encode(Crystals.single(5 * np.eye(3), [[0.5] * 3], [1])).arrays)
     arrays["density"] = arrays["density"] * 0.4
     assert [failure.reason for failure in cube.decode(arrays).failures] == ["no atoms"]
+
+
+def test_a_site_outside_of_the_cube_has_no_name():
+    grid = SpeciesGrid(np.full((8, 8, 8), 11.0), 1.0, 1.2)
+    sites = np.array([[3.0, 3, 3], [3, 3, 8.4], [9, 3, 3]])
+    assert grid.named(sites, blurred=True).tolist() == [11, 0, 0]
 
 
 def test_failures_are_counted_among_good_arrays():

@@ -49,8 +49,10 @@ class SpeciesGrid:
         around = np.clip(nearest[:, None] + offsets, 0, len(self.values) - 1)
         away = (around * self.spacing - sites[:, None]) ** 2
         values = self.values[tuple(np.moveaxis(around, -1, 0))]
-        values = np.where(away.sum(axis=2) < self.radius**2, values, np.nan)
-        named = np.nan_to_num(np.rint(np.nanmedian(values, axis=1)), nan=0.0)
+        there = (away.sum(axis=2) < self.radius**2) & np.isfinite(values)
+        values = np.where(there, values, np.nan)
+        values[~there.any(axis=1)] = 0.0  # a site outside of the cube has no point near it
+        named = np.rint(np.nanmedian(values, axis=1))
         return np.asarray(np.clip(named, 0, MAX_ATOMIC_NUMBER), np.int64)
 
     def filled(self, places: Floats, numbers: Ints) -> Floats:
