@@ -301,7 +301,8 @@ def test_a_cell_too_small_for_its_peaks_is_refused_before_its_images_fill_the_me
     cube = DensityCube(mode="lattice", edge=10.0, n_points=20, sigma=0.8, lenient=lenient)
     arrays = dict(cube.encode(Crystals.single(9.9 * np.eye(3), [[0.5] * 3], [8])).arrays)
     assert cube.decode(arrays).crystals.formulas == ("O2",)
-    arrays["lattice"] = 0.95 * np.eye(3, dtype=np.float32)[None]
+    # Generated cells of less than 3.3 Å3 hold nothing; strict reading tries one of 1 Å3.
+    arrays["lattice"] = (1.4 if lenient else 0.95) * np.eye(3, dtype=np.float32)[None]
     (failure,) = cube.decode(arrays).failures
     assert failure.reason == "too many peaks"
     assert "room for 0 atoms" in failure.detail
@@ -329,6 +330,14 @@ def test_a_site_outside_of_the_cube_has_no_name():
     grid = SpeciesGrid(np.full((8, 8, 8), 11.0), 1.0, 1.2)
     sites = np.array([[3.0, 3, 3], [3, 3, 8.4], [9, 3, 3]])
     assert grid.named(sites, blurred=True).tolist() == [11, 0, 0]
+
+
+def test_points_of_the_grid_that_are_no_numbers_name_nothing():
+    values = np.full((12, 12, 12), 11.0)
+    values[:4] = np.nan
+    grid = SpeciesGrid(values, 1.0, 1.2)
+    sites = np.array([[1.0, 5, 5], [4, 5, 5], [8, 5, 5]])
+    assert grid.named(sites, blurred=True).tolist() == [0, 11, 11]
 
 
 def test_failures_are_counted_among_good_arrays():
